@@ -1,0 +1,53 @@
+"""The base of every model in the contract: camelCase outside, snake_case inside, nothing unknown, nothing mutable."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
+from pydantic.alias_generators import to_camel
+
+
+class Contract(BaseModel):
+    """A frozen model that refuses unknown fields.
+
+    Used for what we write ourselves and for the spec, whose unknown fields the API server prunes or refuses.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Message(Contract):
+    """A model that crosses versions: a reader ignores fields that only a newer writer knows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+S3Uri = Annotated[
+    str,
+    StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=/-]*)?$", max_length=1024),
+]
+"""`s3://bucket/key-or-prefix`; the key is limited to characters that every S3 server treats alike."""
+
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
+"""The name of a Kubernetes object in the job's own namespace."""
+
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=20)]
+"""A Kubernetes quantity such as `500m`, `4` or `16Gi`."""
+
+Decimal = Annotated[str, StringConstraints(max_length=32)]
+"""A fractional number in status, as a string: floats in a CRD's status round differently in every client."""
+
+Timestamp = Annotated[str, StringConstraints(max_length=32)]
+"""RFC 3339 in UTC, whole seconds, `2026-01-31T12:00:00Z`."""
+
+
+def cel(rule: str, message: str) -> dict[str, JsonValue]:
+    """One CEL validation rule, to stand beside the model or field that it guards."""
+    return {"rule": rule, "message": message}

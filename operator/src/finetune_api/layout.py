@@ -1,0 +1,56 @@
+"""Where things lie under `spec.output.uri`; every writer and reader takes the keys from here.
+
+manifest.json                    the commit of the final result, written last and once
+preflight.json                   the newest preflight report
+epochs/0001.json                 claim of attempt 1
+runs/0001/adapter/...            adapter in PEFT's layout
+runs/0001/report.json            full report; metrics.jsonl and examples.jsonl beside it
+checkpoints/0001-00000040/...    state after step 40, its manifest.json written last
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """Keys of one job's output, as full URIs."""
+
+    root: str
+    """`spec.output.uri` without a trailing slash."""
+
+    @classmethod
+    def of(cls, output_uri: str) -> "OutputLayout":
+        """The layout under a user's output URI."""
+        return cls(output_uri.rstrip("/"))
+
+    @property
+    def manifest(self) -> str:
+        """The commit of the final result."""
+        return f"{self.root}/manifest.json"
+
+    @property
+    def preflight(self) -> str:
+        """The newest preflight report."""
+        return f"{self.root}/preflight.json"
+
+    @property
+    def epochs(self) -> str:
+        """Prefix of the attempts' claims."""
+        return f"{self.root}/epochs/"
+
+    def epoch(self, epoch: int) -> str:
+        """The claim of one attempt."""
+        return f"{self.epochs}{epoch:04d}.json"
+
+    def run(self, epoch: int) -> str:
+        """Prefix of everything one attempt publishes."""
+        return f"{self.root}/runs/{epoch:04d}/"
+
+    @property
+    def checkpoints(self) -> str:
+        """Prefix of all checkpoints."""
+        return f"{self.root}/checkpoints/"
+
+    def checkpoint(self, epoch: int, step: int) -> str:
+        """Prefix of one checkpoint."""
+        return f"{self.checkpoints}{epoch:04d}-{step:08d}/"

@@ -1,0 +1,32 @@
+"""Names and labels of what the operator makes; one place, so that selectors and manifests can't disagree."""
+
+import hashlib
+from typing import Final, Literal
+
+from finetune_api import GROUP
+
+Kind = Literal["preflight", "train"]
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "finetune-operator"
+JOB_LABEL: Final = f"{GROUP}/job"
+KIND_LABEL: Final = f"{GROUP}/kind"
+SELECTOR: Final = {MANAGED_BY: MANAGER}
+CONTAINER: Final = "trainer"
+JOB_NAME_BYTES: Final = 63
+"""A Job's name becomes a label value on its pods."""
+
+
+def child_name(job_name: str, kind: Kind) -> str:
+    """The child Job's name: readable where it fits, cut and marked with a hash where it does not."""
+    suffix = f"-{kind}"
+    if len(job_name) + len(suffix) <= JOB_NAME_BYTES and "." not in job_name:
+        return job_name + suffix
+    mark = hashlib.sha256(job_name.encode()).hexdigest()[:8]
+    head = job_name.replace(".", "-")[: JOB_NAME_BYTES - len(suffix) - len(mark) - 1].rstrip("-")
+    return f"{head}-{mark}{suffix}"
+
+
+def label_value(job_name: str) -> str:
+    """A FinetuneJob's name as a label value, cut and marked like a child's name."""
+    return job_name if len(job_name) <= JOB_NAME_BYTES else child_name(job_name, "train").removesuffix("-train")

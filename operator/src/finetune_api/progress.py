@@ -1,0 +1,43 @@
+"""Progress lines: one prefixed JSON object on the trainer's stdout every few seconds, which the operator tails."""
+
+from typing import Final, Literal
+
+from pydantic import ValidationError
+
+from finetune_api.base import Message
+from finetune_api.report import SavedCheckpoint
+
+PREFIX: Final = "@progress "
+
+Stage = Literal["loading", "baseline", "training", "evaluating", "uploading", "verifying"]
+
+
+class Progress(Message):
+    """Where the trainer is. Best effort: nothing depends on it."""
+
+    stage: Stage
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    """Mean loss per supervised token since the last line."""
+    tokens_per_second: float | None = None
+    """Real tokens."""
+    eta_seconds: int | None = None
+    """Until the end of training; evaluation and upload not counted."""
+    checkpoint: SavedCheckpoint | None = None
+
+
+def encode(progress: Progress) -> str:
+    """One line, without its line end."""
+    return PREFIX + progress.model_dump_json(exclude_none=True)
+
+
+def last_progress(log: str) -> Progress | None:
+    """The newest progress in a piece of log; lines that do not parse are skipped."""
+    for line in reversed(log.splitlines()):
+        if line.startswith(PREFIX):
+            try:
+                return Progress.model_validate_json(line.removeprefix(PREFIX))
+            except ValidationError:
+                continue
+    return None

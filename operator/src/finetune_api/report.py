@@ -1,0 +1,204 @@
+"""What the trainer tells at its end: one schema for the termination message and for `report.json`.
+
+The termination message holds at most 4096 bytes (a Kubernetes limit), so `compact` drops parts in a stated order
+until it fits; the pointer to the full report always stays.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Final, Literal
+
+from pydantic import Field
+
+from finetune_api.base import Message
+from finetune_api.conditions import Reason
+from finetune_api.exit_codes import FailureClass
+
+TERMINATION_MESSAGE_BYTES: Final = 4096
+
+
+class Failure(Message):
+    """Why a run ended without a result."""
+
+    failure_class: FailureClass = Field(alias="class")
+    reason: Reason
+    message: str
+    """What happened, naming the file, line or field."""
+    advice: str
+    """What to do about it."""
+    retryable: bool
+
+
+class DataSummary(Message):
+    """What preflight found in the data."""
+
+    digest: str
+    """SHA-256 over the files of every data set in order, `sha256:<hex>`."""
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    train_tokens: int
+    """Tokens of all training rows, template included."""
+    supervised_tokens: int
+    """Those of them that the loss is on."""
+    longest_row: int
+    """Tokens of the longest row, before any cut."""
+    truncated_rows: int
+    """Training rows whose prompt lost its start to data.maxTokens."""
+    left_out_rows: int = 0
+    """Rows of listed data sets that are not learnt from because they are test or validation rows too."""
+
+
+class MetricResult(Message):
+    """One metric on the test rows: base, base with worked examples, tuned."""
+
+    name: str
+    higher_is_better: bool
+    baseline: float
+    few_shot: float | None = None
+    tuned: float
+    low: float
+    """Lower end of the 95 % interval of tuned - baseline."""
+    high: float
+    """Upper end of the same interval."""
+    few_shot_low: float | None = None
+    """Lower end of the 95 % interval of tuned - few_shot."""
+    few_shot_high: float | None = None
+    """Upper end of the same interval."""
+    interval: str
+    """How the interval was computed: tango (paired score), bootstrap (over rows)."""
+
+    @property
+    def delta(self) -> float:
+        """Tuned minus baseline."""
+        return self.tuned - self.baseline
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "inconclusive"]:
+        """Better or worse only where the interval excludes zero."""
+        if self.low <= 0 <= self.high:
+            return "inconclusive"
+        return "better" if (self.low > 0) == self.higher_is_better else "worse"
+
+
+class EvaluationResult(Message):
+    """Base against tuned."""
+
+    rows: int
+    metrics: list[MetricResult]
+    """The headline first."""
+
+
+class TrainingSummary(Message):
+    """The training loop in numbers."""
+
+    steps: int
+    tokens: int
+    """Real tokens learnt from, padding not counted, over all attempts."""
+    supervised_tokens: int
+    final_loss: float
+    validation_loss: float | None = None
+    tokens_per_second: float
+    """Of this attempt."""
+    resumed_from_step: int | None = None
+
+
+class Artifact(Message):
+    """The committed adapter."""
+
+    uri: str
+    digest: str
+    """SHA-256 over the manifest's file digests."""
+    size_bytes: int
+    verified: bool
+    """Read back from S3 in a clean process and scored."""
+    loss_difference: float
+    """Absolute difference between the score in memory and read back."""
+
+
+class SavedCheckpoint(Message):
+    """The newest committed checkpoint."""
+
+    step: int
+    uri: str
+    saved_at: str
+
+
+class TrainerReport(Message):
+    """How a run of the trainer ended."""
+
+    schema_version: Literal["1"] = "1"
+    kind: Literal["preflight", "train"]
+    outcome: Literal["succeeded", "failed", "preempted"]
+    spec_digest: str
+    """Digest of the identity settings that this run worked on."""
+    report_uri: str | None = None
+    """The full report in S3."""
+    epoch: int | None = None
+    """The attempt's fencing number, claimed in S3 at its start."""
+    adopted: bool = False
+    """The output already held this job's result; nothing was trained."""
+    failure: Failure | None = None
+    data: DataSummary | None = None
+    training: TrainingSummary | None = None
+    evaluation: EvaluationResult | None = None
+    artifact: Artifact | None = None
+    checkpoint: SavedCheckpoint | None = None
+    libraries: dict[str, str] = Field(default={})
+    """Versions of the libraries that decide numbers."""
+
+
+def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
+    """The report as JSON of at most `limit` bytes.
+
+    Dropped in this order, until it fits: library versions; the training summary; metrics after the fourth;
+    texts beyond 1000, then 200 bytes; metrics after the first; the data summary; the checkpoint. The last three
+    happen only to reports with several URIs of nearly the longest kind.
+    """
+    shrink: list[Callable[[TrainerReport], TrainerReport]] = [
+        lambda r: r,
+        lambda r: r.model_copy(update={"libraries": {}}),
+        lambda r: r.model_copy(update={"training": None}),
+        lambda r: _first_metrics(r, 4),
+        lambda r: _shorten(r, 1000),
+        lambda r: _shorten(r, 200),
+        lambda r: _first_metrics(r, 1),
+        lambda r: r.model_copy(update={"data": None}),
+        lambda r: r.model_copy(update={"checkpoint": None}),
+    ]
+    text = ""
+    for step in shrink:
+        report = step(report)
+        text = report.model_dump_json(exclude_none=True)
+        if len(text.encode()) <= limit:
+            return text
+    raise AssertionError(f"a report of {len(text.encode())} bytes cannot be compacted to {limit}")
+
+
+def _first_metrics(report: TrainerReport, count: int) -> TrainerReport:
+    if report.evaluation is None:
+        return report
+    kept = report.evaluation.model_copy(update={"metrics": report.evaluation.metrics[:count]})
+    return report.model_copy(update={"evaluation": kept})
+
+
+def _shorten(report: TrainerReport, length: int) -> TrainerReport:
+    if report.failure is None:
+        return report
+    failure = report.failure
+    texts = {"message": _ellipsis(failure.message, length), "advice": _ellipsis(failure.advice, length)}
+    return report.model_copy(update={"failure": failure.model_copy(update=texts)})
+
+
+def _ellipsis(text: str, length: int) -> str:
+    """Cut by the bytes it takes in JSON, where a control character takes six."""
+    if len(text) <= length and _json_bytes(text) <= length:
+        return text
+    text = text[: length - 3]
+    while _json_bytes(text) > length - 3:
+        text = text[: len(text) * 9 // 10]
+    return text + "..."
+
+
+def _json_bytes(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2

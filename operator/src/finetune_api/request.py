@@ -1,0 +1,24 @@
+"""What the operator hands to the trainer: one JSON document in one environment variable, never a secret in it."""
+
+from typing import Final, Literal
+
+from finetune_api.base import Message
+from finetune_api.spec.job import FinetuneJobSpec
+
+ENVIRONMENT_VARIABLE: Final = "FINETUNE_REQUEST"
+
+
+class TrainerRequest(Message):
+    """One Job's work order; the same for every attempt of that Job."""
+
+    schema_version: Literal["1"] = "1"
+    kind: Literal["preflight", "train"]
+    namespace: str
+    name: str
+    uid: str
+    """The FinetuneJob's UID."""
+    spec: FinetuneJobSpec
+    spec_digest: str
+    """Digest of the identity settings; the trainer computes it anew and refuses a difference."""
+    data_digest: str | None = None
+    """What preflight validated; training refuses other data. None for preflight itself."""

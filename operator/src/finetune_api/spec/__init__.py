@@ -1,0 +1,1 @@
+"""What a user writes under `spec`: one module per section, put together in `job`."""

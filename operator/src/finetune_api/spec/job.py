@@ -1,0 +1,62 @@
+"""`spec` as a whole, and which of its sections are identity."""
+
+from typing import Any, Final
+
+from pydantic import ConfigDict, JsonValue
+
+from finetune_api.base import Contract, cel
+from finetune_api.spec.data import Data
+from finetune_api.spec.evaluation import Evaluation, Output
+from finetune_api.spec.model import Model, Storage
+from finetune_api.spec.resources import Limits, Resources, Scheduling
+from finetune_api.spec.training import Checkpoint, Method, Objective, Training
+
+IDENTITY: Final = ("model", "objective", "data", "method", "training", "evaluation", "output")
+"""Sections that decide what the result is: changing one means another job, so they are immutable."""
+
+FIXED: Final = (*IDENTITY, "storage", "checkpoint", "resources", "scheduling")
+"""Sections that cannot change after creation; beyond identity, those that are baked into the child Jobs."""
+
+
+def _immutable(section: str) -> dict[str, JsonValue]:
+    unchanged = f"self.{section} == oldSelf.{section}"
+    return cel(
+        unchanged, f"spec.{section} is immutable: create a FinetuneJob with another name and output to change it"
+    )
+
+
+def _add_rules(schema: dict[str, Any]) -> None:
+    schema["x-kubernetes-validations"] = [_immutable(section) for section in FIXED]
+
+
+class FinetuneJobSpec(Contract):
+    """The wanted fine-tune."""
+
+    model_config = ConfigDict(json_schema_extra=_add_rules)
+
+    model: Model
+    """The base model."""
+    objective: Objective = Objective()
+    """What the model learns to do."""
+    data: Data
+    """What the model is tuned and measured on."""
+    method: Method = Method()
+    """Which weights change."""
+    training: Training = Training()
+    """Hyper-parameters."""
+    evaluation: Evaluation = Evaluation()
+    """How base and tuned model are compared."""
+    output: Output
+    """Where the adapter and its reports go."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Saved states that a preempted job goes on from."""
+    storage: Storage = Storage()
+    """How S3 is reached."""
+    resources: Resources = Resources()
+    """What the training pod gets."""
+    scheduling: Scheduling = Scheduling()
+    """Where the training pod may run."""
+    limits: Limits = Limits()
+    """Bounds of the job's life."""
+    suspend: bool = False
+    """Stop the job and release its resources; false goes on from the last checkpoint."""

@@ -1,0 +1,80 @@
+"""`spec.resources`, `spec.scheduling` and `spec.limits`: what the training pod gets, where, and for how long."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from finetune_api.base import Contract, ObjectName, Quantity, cel
+
+LabelKey = Annotated[str, StringConstraints(max_length=317, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?$")]
+LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+
+
+class Gpus(Contract):
+    """Accelerators of the training pod."""
+
+    count: int = Field(default=1, ge=0, le=1)
+    """GPUs the pod requests. 0 trains on the CPU. A requested GPU that the pod cannot see fails the job; it never
+    trains on the CPU instead."""
+    resource_name: str = Field(
+        default="nvidia.com/gpu", max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+    )
+    """Extended resource that counts them."""
+
+
+class Resources(Contract):
+    """What the training pod requests; its limits are the same."""
+
+    gpus: Gpus = Gpus()
+    """Accelerators."""
+    cpu: Quantity = "4"
+    """CPU cores; `500m` is half a core."""
+    memory: Quantity = "16Gi"
+    """Memory, shared memory and scratch files in memory included."""
+    scratch: Quantity = "50Gi"
+    """Disk for the base model and working files."""
+
+
+class Toleration(Contract):
+    """A taint that the pod accepts."""
+
+    key: LabelKey | None = None
+    """Taint key; empty with operator Exists matches every taint."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """Exists ignores the value."""
+    value: LabelValue | None = None
+    """Taint value for Equal."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Taint effect; empty matches all."""
+
+
+class Scheduling(Contract):
+    """Where the training pod may run."""
+
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the training pod."""
+    node_selector: dict[str, LabelValue] = Field(
+        default={},
+        max_length=16,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    "self.all(key, size(key) <= 317 && key.matches('^[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?$'))",
+                    "scheduling.nodeSelector has a key that is not a label key",
+                )
+            ]
+        },
+    )
+    """Labels a node must have."""
+    tolerations: list[Toleration] = Field(default=[], max_length=16)
+    """Taints the pod accepts."""
+
+
+class Limits(Contract):
+    """Bounds of the job's life."""
+
+    retries: int = Field(default=3, ge=0, le=20)
+    """Failed attempts that are tried again. Preemption does not count; bad data, settings or credentials are never
+    retried."""
+    ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
+    """Remove finished Jobs and pods this long after the result is in status. The FinetuneJob and its result stay."""

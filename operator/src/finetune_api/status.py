@@ -1,0 +1,206 @@
+"""`.status` of a FinetuneJob. Fractions are strings, so that every client shows them alike."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from finetune_api.base import Decimal, Message, Timestamp
+
+Text = Annotated[str, StringConstraints(max_length=1024)]
+Word = Annotated[str, StringConstraints(max_length=128)]
+Phase = Literal["Pending", "Validating", "Starting", "Running", "Suspended", "Complete", "Failed"]
+
+
+class Condition(Message):
+    """One aspect of the state, in the shape of metav1.Condition."""
+
+    type: Word
+    """Name of the aspect."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: Word
+    """Why, in one word for machines."""
+    message: Text
+    """Why, in a sentence for people."""
+    last_transition_time: Timestamp
+    """When status last changed."""
+    observed_generation: int
+    """The spec's generation that this was said of."""
+
+
+class ProgressStatus(Message):
+    """Where the trainer is; best effort, a few seconds old."""
+
+    stage: Word
+    """loading, baseline, training, evaluating, uploading, verifying or done."""
+    step: int
+    """Optimiser steps done."""
+    total_steps: int
+    """Optimiser steps of the whole run."""
+    percent: Word
+    """Share of the steps done."""
+    loss: Decimal | None = None
+    """Mean training loss per supervised token, lately."""
+    tokens_per_second: Decimal | None = None
+    """Real tokens a second, padding not counted."""
+    eta: Word | None = None
+    """Time left until the end of training, an estimate."""
+
+
+class DataStatus(Message):
+    """What preflight found; training uses exactly this."""
+
+    digest: Word
+    """SHA-256 of the data that was validated and is trained on."""
+    train_rows: int
+    """Rows to train on."""
+    validation_rows: int
+    """Rows whose loss is followed."""
+    test_rows: int
+    """Rows that base and tuned are compared on."""
+    train_tokens: int
+    """Tokens of the training rows."""
+    supervised_tokens: int
+    """Those of them that the loss is on."""
+    truncated_rows: int
+    """Rows whose prompt lost its start to data.maxTokens."""
+    left_out_rows: int = 0
+    """Training rows not used because they also stand in the validation or test data."""
+
+
+class MetricStatus(Message):
+    """One metric, base against tuned."""
+
+    name: Word
+    """Metric name."""
+    baseline: Decimal
+    """Score of the untouched base model."""
+    few_shot: Decimal | None = None
+    """Score of the base with worked examples in its prompt."""
+    tuned: Decimal
+    """Score of the tuned model."""
+    delta: Decimal
+    """Tuned minus baseline."""
+    low: Decimal
+    """Lower end of the delta's 95 % interval."""
+    high: Decimal
+    """Upper end of the delta's 95 % interval."""
+    verdict: Literal["better", "worse", "inconclusive"]
+    """better or worse only where the interval excludes zero."""
+
+
+class EvaluationStatus(Message):
+    """Base against tuned on the test rows."""
+
+    summary: Word
+    """The headline metric, base to tuned."""
+    rows: int
+    """Test rows compared."""
+    metrics: list[MetricStatus] = Field(max_length=16)
+    """Every metric, the headline first."""
+
+
+class ArtifactStatus(Message):
+    """The adapter."""
+
+    uri: Text
+    """S3 prefix of the adapter in PEFT's layout."""
+    digest: Word
+    """SHA-256 over its files."""
+    size_bytes: int
+    """Size of all its files."""
+    verified: bool
+    """Read back from S3 in a clean process and scored the same."""
+
+
+class CheckpointStatus(Message):
+    """The newest saved state."""
+
+    step: int
+    """Optimiser step it was taken after."""
+    uri: Text
+    """S3 prefix of the saved state."""
+    saved_at: Timestamp
+    """When it was committed."""
+
+
+class AttemptStatus(Message):
+    """One start of the trainer."""
+
+    pod: Word
+    """Pod name."""
+    uid: Word
+    """Pod UID."""
+    node: Word | None = None
+    """Node it ran on."""
+    started_at: Timestamp | None = None
+    """When its container started."""
+    finished_at: Timestamp | None = None
+    """When it ended."""
+    outcome: Literal["Running", "Succeeded", "Failed", "Preempted"]
+    """How it ended."""
+    exit_code: int | None = None
+    """The trainer's exit code."""
+    reason: Word | None = None
+    """Why it ended."""
+
+
+class FailureStatus(Message):
+    """Why the job failed and what to do."""
+
+    failure_class: Word = Field(alias="class")
+    """Settings, Data, Credentials, OutOfMemory, Diverged, Infrastructure or Preempted."""
+    reason: Word
+    """One word for machines."""
+    message: Text
+    """What happened."""
+    advice: Text
+    """What to do."""
+    retryable: bool
+    """Whether trying again unchanged could help."""
+    exit_code: int | None = None
+    """The trainer's exit code."""
+
+
+class FinetuneJobStatus(Message):
+    """What is known of the job; written by the operator alone."""
+
+    observed_generation: int = 0
+    """Generation of the spec that this status speaks of."""
+    phase: Phase = "Pending"
+    """One word for people, derived from the conditions."""
+    message: Text = ""
+    """What is happening, in a sentence."""
+    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
+        default=[],
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """Aspects of the state, for machines."""
+    spec_digest: Word | None = None
+    """Digest of the settings that decide the result."""
+    image: Text | None = None
+    """Trainer image that this job uses in all its attempts."""
+    progress: ProgressStatus | None = None
+    """Where the trainer is."""
+    data: DataStatus | None = None
+    """What preflight found."""
+    evaluation: EvaluationStatus | None = None
+    """Base against tuned."""
+    artifact: ArtifactStatus | None = None
+    """The adapter."""
+    report_uri: Text | None = None
+    """The full report in S3."""
+    checkpoint: CheckpointStatus | None = None
+    """The newest saved state."""
+    attempts: list[AttemptStatus] = Field(default=[], max_length=20)
+    """The newest starts of the trainer, oldest first."""
+    lost_reports: int = 0
+    """Times a finished Job had to be run again because its report could not be read; it re-reports, not re-trains."""
+    failure: FailureStatus | None = None
+    """Why the job failed and what to do."""
+    started_at: Timestamp | None = None
+    """When the first trainer pod started."""
+    finished_at: Timestamp | None = None
+    """When the job completed or failed."""
+    gpu_seconds: int = 0
+    """Seconds that requested GPUs were held, over all attempts."""
