@@ -1,0 +1,1 @@
+"""The operator: watches FinetuneJobs, runs their preflight and training Jobs, and tells their story in status."""

@@ -1,0 +1,129 @@
+"""The operator process.
+
+    python -m finetune_operator --trainer-image registry.example.com/finetune-trainer:0.1.0
+
+Ends with 0 when asked to stop (SIGTERM, SIGINT), with 1 when it cannot work or a part of it died: Kubernetes starts it
+again, and it picks up where the cluster stands.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from finetune_operator import handlers, logs, rights, web
+from finetune_operator.cache import Cache
+from finetune_operator.cluster import Cluster, connection, load_configuration
+from finetune_operator.errors import ClusterError, StartupError
+from finetune_operator.intake import Intake
+from finetune_operator.metrics import Metrics
+from finetune_operator.observe import Key
+from finetune_operator.progress import ProgressBoard, ProgressReader
+from finetune_operator.queue import WorkQueue
+from finetune_operator.reconcile import Reconciler
+from finetune_operator.resync import Resync
+from finetune_operator.settings import Settings, read_settings
+from finetune_operator.throttle import Throttle
+from finetune_operator.worker import work
+
+_log: Final = logging.getLogger("finetune_operator")
+
+
+def main() -> int:
+    """Entry point."""
+    settings = read_settings(sys.argv[1:])
+    logs.configure(settings.log_level)
+    # Until the watches run. The first process of a container ignores a signal that nobody handles.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        asyncio.run(_operate(settings))
+    except (StartupError, ClusterError, OSError) as error:
+        _log.critical("cannot start: %s", error)
+        return 1
+    except Exception:
+        _log.critical("a part of the operator died", exc_info=True)
+        return 1
+    return 0
+
+
+async def _operate(settings: Settings) -> None:
+    cache = Cache()
+    metrics = Metrics(cache)
+    queue: WorkQueue[Key] = WorkQueue(metrics)
+    intake = Intake(cache, queue)
+    configuration = await load_configuration()
+    ready = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        throttle = Throttle(settings.requests_per_second)
+        cluster = await stack.enter_async_context(Cluster(configuration, throttle, metrics.requested))
+        resync = Resync(cluster, cache, intake, metrics, settings)
+        await stack.enter_async_context(
+            web.serve(
+                settings.port,
+                healthy=lambda: "" if resync.healthy else "the cache differs from the cluster: a watch is dead",
+                ready=lambda: "" if ready.is_set() else "the cache is not filled yet",
+                metrics=metrics,
+            )
+        )
+        await rights.check(cluster, settings)
+        await resync.load()
+        _log.info("cache filled", extra={"jobs": sum(cache.phases().values())})
+        board = ProgressBoard()
+        reader = ProgressReader(cluster, cache, queue, board, settings)
+        reconciler = Reconciler(
+            cluster=cluster,
+            cache=cache,
+            intake=intake,
+            board=board,
+            metrics=metrics,
+            settings=settings,
+            clock=_now,
+        )
+        await _run_until_asked(
+            handlers.watch(intake, lambda: connection(configuration), settings, ready=ready),
+            resync.run(),
+            reader.run(),
+            *(work(queue, reconciler, metrics) for _ in range(settings.workers)),
+            ready=ready,
+        )
+
+
+async def _run_until_asked(*parts: Coroutine[Any, Any, None], ready: asyncio.Event) -> None:
+    """Run every part until a signal asks to stop. The end of any part, however it came about, is the end of all."""
+    asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    tasks: list[asyncio.Future[None]] = [asyncio.create_task(part) for part in parts]
+    signals = asyncio.create_task(_listen(asked, ready))
+    try:
+        done, _ = await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (signals, *tasks):
+            task.cancel()
+        await asyncio.gather(signals, *tasks, return_exceptions=True)
+    for ended in done - {asked}:
+        ended.result()
+        raise RuntimeError("a watch or worker ended by itself")
+    _log.info("stopped")
+
+
+async def _listen(asked: "asyncio.Future[None]", ready: asyncio.Event) -> None:
+    """Signals are ours as soon as kopf, which takes them at its start, is up."""
+    await ready.wait()
+
+    def stop() -> None:
+        if not asked.done():
+            asked.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

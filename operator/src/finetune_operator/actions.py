@@ -1,0 +1,43 @@
+"""What a decision can ask for: values, carried out by the reconciler."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finetune_api.names import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateJob:
+    """Create a child Job unless its name is taken."""
+
+    kind: Kind
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteJob:
+    """Remove a child Job and its pods, if it is still this one."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendJob:
+    """Suspend or resume a child Job."""
+
+    name: str
+    uid: str
+    suspend: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTtl:
+    """Let Kubernetes remove a finished child Job after some time."""
+
+    name: str
+    uid: str
+    seconds: int
+
+
+Action = CreateJob | DeleteJob | SuspendJob | SetTtl

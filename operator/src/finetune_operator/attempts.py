@@ -1,0 +1,73 @@
+"""The history of a job's attempts: what pods tell now, merged with what status remembers of pods long gone."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, Literal
+
+from finetune_api.conditions import Reason
+from finetune_api.status import AttemptStatus
+from finetune_operator import clock
+from finetune_operator.children import ChildJob, ChildPod
+from finetune_operator.failures import WORD, clip, failure_of
+from finetune_operator.observe import Child
+
+KEPT: Final = 20
+
+
+def merge(
+    history: Iterable[AttemptStatus], child: Child | None, *, suspended: bool, now: datetime
+) -> list[AttemptStatus]:
+    """The newest attempts, oldest first."""
+    pods = child.pods if child is not None else ()
+    present = {pod.uid: _attempt(pod) for pod in pods if pod.started_at is not None}
+    end = _unseen_end(child.job if child is not None else None, suspended, now)
+    known = [present.get(old.uid) or _vanished(old, end) for old in history]
+    seen = {attempt.uid for attempt in known}
+    return [*known, *(attempt for attempt in present.values() if attempt.uid not in seen)][-KEPT:]
+
+
+def newly_finished(before: Iterable[AttemptStatus], after: Iterable[AttemptStatus]) -> list[AttemptStatus]:
+    """Attempts that ended since `before`: each is found once in a job's life."""
+    ended = {attempt.uid for attempt in before if attempt.finished_at is not None}
+    return [attempt for attempt in after if attempt.finished_at is not None and attempt.uid not in ended]
+
+
+def held_seconds(attempts: Iterable[AttemptStatus]) -> int:
+    """Seconds over which finished attempts held their resources."""
+    spans = ((attempt.started_at, attempt.finished_at) for attempt in attempts)
+    return sum(clock.seconds_between(start, end) for start, end in spans if start is not None and end is not None)
+
+
+def _attempt(pod: ChildPod) -> AttemptStatus:
+    outcome, reason = _outcome(pod)
+    return AttemptStatus(
+        pod=clip(pod.name, WORD),
+        uid=pod.uid,
+        node=clip(pod.node, WORD) if pod.node is not None else None,
+        started_at=pod.started_at,
+        finished_at=pod.finished_at,
+        outcome=outcome,
+        exit_code=pod.exit_code,
+        reason=reason,
+    )
+
+
+def _outcome(pod: ChildPod) -> tuple[Literal["Running", "Succeeded", "Failed", "Preempted"], str | None]:
+    if not pod.finished:
+        return "Running", None
+    if pod.exit_code == 0:
+        return "Succeeded", None
+    failure = failure_of(pod)
+    return ("Preempted" if failure.failure_class == "Preempted" else "Failed"), failure.reason
+
+
+def _unseen_end(job: ChildJob | None, suspended: bool, now: datetime) -> dict[str, str | None]:
+    """What to believe of an attempt whose pod vanished while it ran: the Job's word, else that it was taken away."""
+    if job is not None and job.complete:
+        return {"outcome": "Succeeded", "finished_at": job.finished_at}
+    reason = Reason.SUSPENDED_BY_USER if suspended else Reason.DISRUPTED
+    return {"outcome": "Preempted", "reason": reason, "finished_at": clock.stamp(now)}
+
+
+def _vanished(attempt: AttemptStatus, end: dict[str, str | None]) -> AttemptStatus:
+    return attempt if attempt.finished_at is not None else attempt.model_copy(update=end)

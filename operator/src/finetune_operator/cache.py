@@ -1,0 +1,190 @@
+"""The operator's picture of the cluster, fed by watches, by listings and by the answers to its own writes.
+
+FinetuneJobs are kept as compressed JSON and parsed when looked at: of ten thousand, nearly all are finished and never
+looked at again, and parsed ones would take hundreds of megabytes. An older version never replaces a newer one and
+what is gone never comes back, so the order in which watches and answers arrive does not matter.
+"""
+
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+from finetune_api.names import Kind
+from finetune_operator.children import ChildJob, ChildPod, Raw
+from finetune_operator.observe import Child, Key
+
+REMEMBERED: Final = 10_000
+"""Removed objects that are remembered, so that a late watch event cannot bring one back."""
+
+Resource = Literal["finetunejobs", "jobs", "pods"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJob:
+    """A FinetuneJob as it is kept."""
+
+    key: Key
+    uid: str
+    resource_version: str
+    phase: str
+    packed: bytes
+
+    @classmethod
+    def pack(cls, raw: Raw) -> "StoredJob":
+        """Keep a FinetuneJob as the API server sends it, without the bookkeeping of field owners."""
+        metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
+        text = json.dumps({**raw, "metadata": metadata}, separators=(",", ":"))
+        return cls(
+            key=Key(metadata["namespace"], metadata["name"]),
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            phase=(raw.get("status") or {}).get("phase", "Pending"),
+            packed=zlib.compress(text.encode(), 1),
+        )
+
+    def unpack(self) -> Raw:
+        """The FinetuneJob as the API server sent it."""
+        raw: Raw = json.loads(zlib.decompress(self.packed))
+        return raw
+
+
+Stored = StoredJob | ChildJob | ChildPod
+StoredT = TypeVar("StoredT", bound=Stored)
+
+
+class Cache:
+    """FinetuneJobs, their Jobs and their Pods by UID, and the paths between them."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, StoredJob] = {}
+        self._by_key: dict[Key, str] = {}
+        self._children: dict[str, ChildJob] = {}
+        self._by_owner: defaultdict[str, set[str]] = defaultdict(set)
+        self._pods: dict[str, ChildPod] = {}
+        self._by_job: defaultdict[str, set[str]] = defaultdict(set)
+        self._gone: dict[str, None] = {}
+
+    def put_finetune_job(self, job: StoredJob) -> bool:
+        """Take over a FinetuneJob; False if what is known is as new."""
+        if not self._is_news(job, self._jobs):
+            return False
+        self._jobs[job.uid] = job
+        self._by_key[job.key] = job.uid
+        return True
+
+    def put_job(self, job: ChildJob) -> bool:
+        """Take over a child Job; False if what is known is as new."""
+        if not self._is_news(job, self._children):
+            return False
+        self._children[job.uid] = job
+        if job.owner is not None:
+            self._by_owner[job.owner.uid].add(job.uid)
+        return True
+
+    def put_pod(self, pod: ChildPod) -> bool:
+        """Take over a Pod; False if what is known is as new."""
+        if not self._is_news(pod, self._pods):
+            return False
+        self._pods[pod.uid] = pod
+        self._by_job[pod.job_uid].add(pod.uid)
+        return True
+
+    def remove(self, resource: Resource, uid: str) -> bool:
+        """Forget an object that is gone, for good: UIDs are never used again. False if it was unknown."""
+        self._gone[uid] = None
+        if len(self._gone) > REMEMBERED:
+            del self._gone[next(iter(self._gone))]
+        if resource == "finetunejobs":
+            return self._remove_finetune_job(uid)
+        return self._remove_job(uid) if resource == "jobs" else self._remove_pod(uid)
+
+    def finetune_job(self, key: Key) -> Raw | None:
+        """A FinetuneJob as the API server sent it."""
+        uid = self._by_key.get(key)
+        return self._jobs[uid].unpack() if uid is not None else None
+
+    def child(self, owner_uid: str, kind: Kind) -> Child | None:
+        """The child Job of a kind, with its pods; one on its way out only if there is no other."""
+        jobs = [self._children[uid] for uid in self._by_owner.get(owner_uid, ())]
+        jobs = sorted((job for job in jobs if job.kind == kind), key=lambda job: job.deleting)
+        if not jobs:
+            return None
+        pods = (self._pods[uid] for uid in self._by_job.get(jobs[0].uid, ()))
+        return Child(job=jobs[0], pods=tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name))))
+
+    def key_of(self, resource: Resource, uid: str) -> Key | None:
+        """The FinetuneJob that an object is or belongs to."""
+        if resource == "pods":
+            pod = self._pods.get(uid)
+            return self.key_of("jobs", pod.job_uid) if pod is not None else None
+        if resource == "jobs":
+            child = self._children.get(uid)
+            owner = child.owner if child is not None else None
+            return self.key_of("finetunejobs", owner.uid) if owner is not None else None
+        job = self._jobs.get(uid)
+        return job.key if job is not None else None
+
+    def running_trainers(self) -> list[tuple[Key, ChildPod]]:
+        """Every pod in which a trainer is at work."""
+        pods = [pod for pod in self._pods.values() if pod.running and self._kind_of(pod) == "train"]
+        return [(key, pod) for pod in pods if (key := self.key_of("pods", pod.uid)) is not None]
+
+    def keys(self) -> Iterable[Key]:
+        """Every FinetuneJob."""
+        return tuple(self._by_key)
+
+    def versions(self, resource: Resource) -> dict[str, str]:
+        """Resource version by UID."""
+        return {uid: item.resource_version for uid, item in self._table(resource).items()}
+
+    def phases(self) -> Mapping[str, int]:
+        """FinetuneJobs by phase."""
+        return Counter(job.phase for job in self._jobs.values())
+
+    def _is_news(self, item: StoredT, table: Mapping[str, StoredT]) -> bool:
+        known = table.get(item.uid)
+        return item.uid not in self._gone and (known is None or newer(item.resource_version, known.resource_version))
+
+    def _kind_of(self, pod: ChildPod) -> str:
+        job = self._children.get(pod.job_uid)
+        return job.kind if job is not None else ""
+
+    def _remove_finetune_job(self, uid: str) -> bool:
+        job = self._jobs.pop(uid, None)
+        if job is not None and self._by_key.get(job.key) == uid:
+            del self._by_key[job.key]
+        return job is not None
+
+    def _remove_job(self, uid: str) -> bool:
+        job = self._children.pop(uid, None)
+        if job is not None and job.owner is not None:
+            _discard(self._by_owner, job.owner.uid, uid)
+        return job is not None
+
+    def _remove_pod(self, uid: str) -> bool:
+        pod = self._pods.pop(uid, None)
+        if pod is not None:
+            _discard(self._by_job, pod.job_uid, uid)
+        return pod is not None
+
+    def _table(self, resource: Resource) -> Mapping[str, Stored]:
+        tables: dict[Resource, Mapping[str, Stored]] = {
+            "finetunejobs": self._jobs,
+            "jobs": self._children,
+            "pods": self._pods,
+        }
+        return tables[resource]
+
+
+def newer(version: str, than: str) -> bool:
+    """Whether a resource version is later; comparable as numbers by the API's own promise since Kubernetes 1.35."""
+    return int(version) > int(than)
+
+
+def _discard(index: defaultdict[str, set[str]], name: str, uid: str) -> None:
+    index[name].discard(uid)
+    if not index[name]:
+        del index[name]

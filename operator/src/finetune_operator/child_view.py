@@ -1,0 +1,142 @@
+"""How a child Job stands, told from the Job and its pods: the same for preflight and for training."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from finetune_api.conditions import Reason
+from finetune_api.report import TrainerReport
+from finetune_api.status import FailureStatus
+from finetune_operator import clock
+from finetune_operator.children import ChildJob, ChildPod
+from finetune_operator.failures import failure, failure_of
+from finetune_operator.observe import Child
+
+CREATING_PATIENCE: Final = timedelta(seconds=60)
+"""After this long without a started container a volume is probably missing, which only the pod's events tell."""
+UNSCHEDULABLE_PATIENCE: Final = timedelta(seconds=10)
+"""A node that is just being freed, by this very job's preflight for one, is no news."""
+
+_PULL_FAILURES: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+
+
+class Stand(StrEnum):
+    """How a child Job stands."""
+
+    MISSING = "missing"
+    TERMINATING = "terminating"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    LOST = "lost"
+    """It ended well and its report cannot be read."""
+    FAILED = "failed"
+    """It ended, and no other pod follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildView:
+    """How a child Job stands, and why."""
+
+    stand: Stand
+    reason: Reason = Reason.PENDING
+    message: str = ""
+    """What keeps it from running; empty if nothing does."""
+    report: TrainerReport | None = None
+    failure: FailureStatus | None = None
+    exhausted: bool = False
+    """Whether it failed because no retry was left."""
+    attempt: str = ""
+    """`attempt 2 of 4, after StorageUnavailable`; empty for the first."""
+    recheck_after: float | None = None
+    """Seconds until time alone can change the view."""
+
+
+def view(child: Child | None, spec_digest: str, now: datetime) -> ChildView:
+    """How a child Job stands."""
+    if child is None:
+        return ChildView(stand=Stand.MISSING)
+    report = _result(child.pods, spec_digest)
+    if report is not None:
+        return ChildView(stand=Stand.SUCCEEDED, report=report)
+    if child.job.deleting:
+        return ChildView(stand=Stand.TERMINATING)
+    if child.job.complete:
+        return ChildView(stand=Stand.LOST)
+    if child.job.failed:
+        return _failed(child)
+    return _unfinished(child, now)
+
+
+def _result(pods: tuple[ChildPod, ...], spec_digest: str) -> TrainerReport | None:
+    """The report of a pod that succeeded; one about other settings is somebody else's."""
+    for pod in pods:
+        report = pod.report if pod.exit_code == 0 else None
+        if report is not None and report.outcome == "succeeded" and report.spec_digest == spec_digest:
+            return report
+    return None
+
+
+def _failed(child: Child) -> ChildView:
+    exhausted = child.job.failure_reason == "BackoffLimitExceeded"
+    return ChildView(stand=Stand.FAILED, failure=_last_failure(child), exhausted=exhausted)
+
+
+def _last_failure(child: Child) -> FailureStatus:
+    ended = [pod for pod in child.pods if pod.finished]
+    if ended:
+        return failure_of(ended[-1])
+    message = f"The Job failed and its pods are gone: {child.job.failure_message or child.job.failure_reason}"
+    advice = "Create a FinetuneJob with another name; its pods' logs may be in the cluster's log store."
+    return failure("Infrastructure", Reason.INTERNAL, message, advice)
+
+
+def _unfinished(child: Child, now: datetime) -> ChildView:
+    alive = [pod for pod in child.pods if not pod.finished]
+    attempt = _attempt(child)
+    if alive and alive[-1].running:
+        return ChildView(stand=Stand.RUNNING, reason=Reason.TRAINER_RUNNING, attempt=attempt)
+    if not alive:
+        reason = Reason.RETRYING if attempt else Reason.TRAINER_STARTING
+        return ChildView(stand=Stand.STARTING, reason=reason, attempt=attempt)
+    return _starting(alive[-1], attempt, now)
+
+
+def _starting(pod: ChildPod, attempt: str, now: datetime) -> ChildView:
+    reason, message = Reason.RETRYING if attempt else Reason.TRAINER_STARTING, ""
+    patience = UNSCHEDULABLE_PATIENCE if pod.unschedulable is not None else CREATING_PATIENCE
+    left = (patience - (now - clock.parse(pod.created_at))).total_seconds()
+    if pod.waiting_reason in _PULL_FAILURES:
+        reason, message = Reason.IMAGE_PULL_FAILED, f"{pod.waiting_reason}: {pod.waiting_message}"
+    elif pod.waiting_reason.endswith("Error"):
+        message = f"{pod.waiting_reason}: {pod.waiting_message}"
+    elif left <= 0 and pod.unschedulable is not None:
+        reason, message = Reason.UNSCHEDULABLE, f"Waiting for a node: {pod.unschedulable}"
+    elif left <= 0:
+        message = _slow(pod)
+    recheck = left if left > 0 else None
+    return ChildView(stand=Stand.STARTING, reason=reason, message=message, attempt=attempt, recheck_after=recheck)
+
+
+def _slow(pod: ChildPod) -> str:
+    patience = int(CREATING_PATIENCE.total_seconds())
+    return (
+        f"The container has not started after {patience} s: its image is being pulled, or a Secret or ConfigMap named "
+        f"in spec.storage does not exist (kubectl describe pod {pod.name})"
+    )
+
+
+def _attempt(child: Child) -> str:
+    """Attempts that count; one after a preemption is not another attempt at it."""
+    ended = [pod for pod in child.pods if pod.finished and pod.exit_code != 0]
+    if not ended:
+        return _count(child.job) if child.job.failed_pods else ""
+    last = failure_of(ended[-1])
+    if last.failure_class == "Preempted":
+        return f"again after {last.reason}"
+    return f"{_count(child.job)} after {last.reason}"
+
+
+def _count(job: ChildJob) -> str:
+    return f"attempt {job.failed_pods + 1} of {job.backoff_limit + 1}"

@@ -1,0 +1,195 @@
+"""The parts of Jobs and Pods that decisions need, parsed once at the edge into small frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from finetune_api import GROUP, KIND
+from finetune_api.base import Timestamp
+from finetune_api.names import CONTAINER, KIND_LABEL
+from finetune_api.report import TrainerReport
+
+Raw = Mapping[str, Any]
+"""A Kubernetes object as the API server sends it."""
+
+FINISHED_PHASES: Final = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The controller of an object."""
+
+    kind: str
+    name: str
+    uid: str
+    group: str
+
+    @property
+    def is_finetune_job(self) -> bool:
+        """Whether the controller is a FinetuneJob."""
+        return self.kind == KIND and self.group == GROUP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildJob:
+    """A batch/v1 Job."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    owner: Owner | None
+    kind: str
+    """Value of our kind label: preflight or train."""
+    deleting: bool
+    suspended: bool
+    complete: bool
+    failed: bool
+    """Whether the Job has ended as failed, not a count."""
+    failed_pods: int
+    """Failures that count against the limit."""
+    active_pods: int
+    failure_reason: str
+    failure_message: str
+    finished_at: Timestamp | None
+    backoff_limit: int
+    ttl_seconds: int | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the Job creates no pod any more."""
+        return self.complete or self.failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildPod:
+    """A pod of a child Job."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    job_uid: str
+    created_at: Timestamp
+    deleting: bool
+    phase: str
+    node: str | None
+    disruption: str | None
+    """Reason of the pod's DisruptionTarget condition, if the cluster took the pod away."""
+    unschedulable: str | None
+    """The scheduler's message while no node fits."""
+    waiting_reason: str
+    waiting_message: str
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    exit_code: int | None
+    ended_reason: str
+    """The container's reason (OOMKilled, Error), else the pod's (Evicted)."""
+    ended_message: str
+    """The termination message, else the pod's own message."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs in the pod any more."""
+        return self.phase in FINISHED_PHASES or self.exit_code is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether the trainer is at work."""
+        return self.started_at is not None and not self.finished
+
+    @property
+    def report(self) -> TrainerReport | None:
+        """What the trainer said at its end; parsed anew each time, because ten thousand parsed reports fill memory."""
+        if self.exit_code is None:
+            return None
+        try:
+            return TrainerReport.model_validate_json(self.ended_message)
+        except ValidationError:
+            return None
+
+
+def parse_job(raw: Raw) -> ChildJob:
+    """A Job as the API server sends it."""
+    metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
+    end = conditions.get("Failed") or conditions.get("Complete") or {}
+    return ChildJob(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner=_controller(metadata),
+        kind=(metadata.get("labels") or {}).get(KIND_LABEL, ""),
+        deleting="deletionTimestamp" in metadata,
+        suspended=bool(spec.get("suspend")),
+        complete="Complete" in conditions,
+        failed="Failed" in conditions,
+        failed_pods=status.get("failed") or 0,
+        active_pods=status.get("active") or 0,
+        failure_reason=end.get("reason", ""),
+        failure_message=end.get("message", ""),
+        finished_at=end.get("lastTransitionTime"),
+        backoff_limit=spec.get("backoffLimit", 6),
+        ttl_seconds=spec.get("ttlSecondsAfterFinished"),
+    )
+
+
+def parse_pod(raw: Raw) -> ChildPod:
+    """A Pod as the API server sends it."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    owner = _controller(metadata)
+    state = _container_state(status)
+    waiting, running = state.get("waiting") or {}, state.get("running") or {}
+    ended = state.get("terminated") or {}
+    return ChildPod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        job_uid=owner.uid if owner else "",
+        created_at=metadata["creationTimestamp"],
+        deleting="deletionTimestamp" in metadata,
+        phase=status.get("phase", "Pending"),
+        node=raw["spec"].get("nodeName"),
+        disruption=_reason_if(conditions, "DisruptionTarget", "True"),
+        unschedulable=_unschedulable(conditions),
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        started_at=running.get("startedAt") or ended.get("startedAt"),
+        finished_at=ended.get("finishedAt"),
+        exit_code=ended.get("exitCode"),
+        ended_reason=ended.get("reason") or status.get("reason", ""),
+        ended_message=ended.get("message") or status.get("message", ""),
+    )
+
+
+def _controller(metadata: Raw) -> Owner | None:
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            group = owner["apiVersion"].rpartition("/")[0]
+            return Owner(kind=owner["kind"], name=owner["name"], uid=owner["uid"], group=group)
+    return None
+
+
+def _container_state(status: Raw) -> Raw:
+    for container in status.get("containerStatuses") or ():
+        if container["name"] == CONTAINER:
+            state: Raw = container.get("state") or {}
+            return state
+    return {}
+
+
+def _reason_if(conditions: Raw, name: str, status: str) -> str | None:
+    condition = conditions.get(name) or {}
+    return condition.get("reason", name) if condition.get("status") == status else None
+
+
+def _unschedulable(conditions: Raw) -> str | None:
+    if _reason_if(conditions, "PodScheduled", "False") != "Unschedulable":
+        return None
+    message: str = conditions["PodScheduled"].get("message", "")
+    return message

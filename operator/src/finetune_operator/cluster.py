@@ -1,0 +1,241 @@
+"""The Kubernetes API: the only module that knows its client library, its URLs and its errors.
+
+Plain JSON goes in and out. The generated models are never imported: they cost memory and seconds of start-up, and what
+they parse would be parsed a second time into our own small values.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from kubernetes.aio import config as kubernetes_config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from finetune_api import API_VERSION, PLURAL
+from finetune_api.names import SELECTOR
+from finetune_operator.cache import Resource
+from finetune_operator.children import Raw
+from finetune_operator.errors import (
+    ClusterError,
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    StartupError,
+    UnavailableError,
+)
+from finetune_operator.throttle import Throttle
+
+PAGE: Final = 500
+TIMEOUT_SECONDS: Final = 30
+LABEL_SELECTOR: Final = ",".join(f"{name}={value}" for name, value in SELECTOR.items())
+
+_PATHS: Final[Mapping[Resource, tuple[str, str]]] = {
+    "finetunejobs": (f"/apis/{API_VERSION}", PLURAL),
+    "jobs": ("/apis/batch/v1", "jobs"),
+    "pods": ("/api/v1", "pods"),
+}
+_MERGE_PATCH: Final = "application/merge-patch+json"
+
+CountRequest = Callable[[str, int], None]
+"""Told the method and the HTTP status of every request; 0 where there was no answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """How the API server is reached; for kopf, which has a client of its own."""
+
+    server: str
+    ca_path: str | None
+    certificate_path: str | None
+    private_key_path: str | None
+    token: str | None
+    insecure: bool
+
+
+async def load_configuration() -> Configuration:
+    """The pod's service account, else the current context of the kubeconfig.
+
+    Raises:
+        StartupError: there is neither.
+    """
+    configuration = Configuration()
+    try:
+        kubernetes_config.load_incluster_config(client_configuration=configuration)
+    except kubernetes_config.ConfigException:
+        try:
+            await kubernetes_config.load_kube_config(client_configuration=configuration)
+        except (kubernetes_config.ConfigException, OSError) as error:
+            raise StartupError(f"no service account and no usable kubeconfig: {error}") from error
+    return configuration
+
+
+async def connection(configuration: Configuration) -> Connection:
+    """What a second client needs; reads a rotated token anew."""
+    header = await configuration.get_api_key_with_prefix("BearerToken")
+    return Connection(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        token=header.split(" ", 1)[-1].strip() if header else None,
+        insecure=not configuration.verify_ssl,
+    )
+
+
+class Cluster:
+    """Requests to the API server, throttled, with errors of our own."""
+
+    def __init__(self, configuration: Configuration, throttle: Throttle, count: CountRequest) -> None:
+        self._client = ApiClient(configuration)
+        self._client.user_agent = "finetune-operator"
+        self._throttle = throttle
+        self._count = count
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def list(self, resource: Resource, namespace: str | None) -> AsyncIterator[Raw]:
+        """Every object of a resource that concerns the operator, page by page."""
+        query = {"limit": str(PAGE)} | ({} if resource == "finetunejobs" else {"labelSelector": LABEL_SELECTOR})
+        while True:
+            page = await self._json("GET", _path(resource, namespace), query=query)
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Raw | None:
+        """One object, or None if there is none."""
+        try:
+            return await self._json("GET", _path(resource, namespace, name))
+        except NotFoundError:
+            return None
+
+    async def create_job(self, manifest: Raw) -> Raw:
+        """Create a Job and return it; ConflictError if the name is taken."""
+        return await self._json("POST", _path("jobs", manifest["metadata"]["namespace"]), body=manifest)
+
+    async def patch_job(self, namespace: str, name: str, uid: str, spec: Raw) -> Raw:
+        """Merge fields into the spec of the Job with this UID and return it; ConflictError if it is another one."""
+        body = {"metadata": {"uid": uid}, "spec": spec}
+        return await self._json("PATCH", _path("jobs", namespace, name), body=body)
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the Job with this UID and its pods; ConflictError if it is another one."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        await self._json("DELETE", _path("jobs", namespace, name), body=body)
+
+    async def patch_status(self, namespace: str, name: str, version: Raw, status: Raw) -> Raw:
+        """Merge fields into a FinetuneJob's status and return it whole.
+
+        `version` holds uid and resourceVersion of the object that the status was derived from: ConflictError if the
+        stored one is not that any more.
+        """
+        body = {"metadata": version, "status": status}
+        return await self._json("PATCH", _path("finetunejobs", namespace, name) + "/status", body=body)
+
+    async def create_event(self, manifest: Raw) -> None:
+        """Record an Event; the same one a second time is no error."""
+        path = f"/api/v1/namespaces/{manifest['metadata']['namespace']}/events"
+        try:
+            await self._json("POST", path, body=manifest)
+        except ConflictError:
+            return
+
+    async def pod_log(self, namespace: str, name: str, container: str, *, lines: int, limit: int) -> str:
+        """The last lines of a container's log, at most `limit` bytes."""
+        query = {"container": container, "tailLines": str(lines), "limitBytes": str(limit)}
+        raw = await self._request("GET", _path("pods", namespace, name) + "/log", query=query)
+        return raw.decode(errors="replace")
+
+    async def may(self, verb: str, group: str, resource: str, namespace: str | None) -> bool:
+        """Whether the operator's own identity has a right; `resource` may be `pods/log`."""
+        plural, _, subresource = resource.partition("/")
+        attributes = {"verb": verb, "group": group, "resource": plural, "subresource": subresource}
+        body = {"spec": {"resourceAttributes": attributes | ({"namespace": namespace} if namespace else {})}}
+        review = await self._json("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+        return bool(review["status"]["allowed"])
+
+    async def serves_finetune_jobs(self) -> bool:
+        """Whether the API server knows FinetuneJobs in our version."""
+        try:
+            found = await self._json("GET", f"/apis/{API_VERSION}")
+        except NotFoundError:
+            return False
+        return any(resource["name"] == PLURAL for resource in found["resources"])
+
+    async def _json(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Raw | None = None
+    ) -> Raw:
+        parsed: Raw = json.loads(await self._request(method, path, query=query, body=body))
+        return parsed
+
+    async def _request(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Raw | None = None
+    ) -> bytes:
+        await self._throttle.wait()
+        status = 0
+        try:
+            status, data = await self._send(method, path, query, body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
+        finally:
+            self._count(method, status)
+        if status >= 300:
+            raise _error(status, data, f"{method} {path}")
+        return data
+
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Raw | None
+    ) -> tuple[int, bytes]:
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": _MERGE_PATCH if method == "PATCH" else "application/json",
+        }
+        serialized = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        response = await self._client.call_api(*serialized, _request_timeout=TIMEOUT_SECONDS)
+        return response.status, await response.read()
+
+
+def _path(resource: Resource, namespace: str | None, name: str = "") -> str:
+    prefix, plural = _PATHS[resource]
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    return f"{prefix}{scope}/{plural}" + (f"/{name}" if name else "")
+
+
+def _error(status: int, data: bytes, request: str) -> ClusterError:
+    text = _message(data)
+    kinds = {
+        404: NotFoundError,
+        409: ConflictError,
+        401: UnavailableError,
+        408: UnavailableError,
+        429: UnavailableError,
+    }
+    kind = kinds.get(status, UnavailableError if status >= 500 else RefusedError)
+    return kind(text or f"{request} was answered with HTTP {status}")
+
+
+def _message(data: bytes) -> str:
+    try:
+        return str(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        return data.decode(errors="replace")[:500]

@@ -1,0 +1,83 @@
+"""The decision: a FinetuneJob and what was observed in, actions and the whole status out.
+
+Pure, and the only place where the order of the policies stands.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from finetune_api.conditions import ConditionType, Reason
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.status import FinetuneJobStatus
+from finetune_operator.actions import Action
+from finetune_operator.conditions import find
+from finetune_operator.events import Milestone, milestones
+from finetune_operator.failures import failure
+from finetune_operator.observe import FinetuneJob, Observed
+from finetune_operator.policies import preflight, suspend, training, ttl
+from finetune_operator.settings import Settings
+from finetune_operator.status import next_status
+from finetune_operator.step import Step, failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do and what to say."""
+
+    actions: tuple[Action, ...] = ()
+    status: FinetuneJobStatus
+    milestones: tuple[Milestone, ...] = ()
+    recheck_after: float | None = None
+    """Seconds until time alone can change the decision."""
+
+
+def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
+    """What follows from what is known."""
+    if job.deleting:
+        return Decision(status=job.status)
+    if is_final(job.status):
+        return Decision(actions=ttl.clean_up(job, observed), status=_still(job))
+    step = _next_step(job, job.spec, observed, now, settings) if job.spec is not None else _malformed(job)
+    image = job.status.image or (settings.trainer_image if step.actions else None)
+    status = next_status(job, observed, step, image, now)
+    return Decision(
+        actions=step.actions,
+        status=status,
+        milestones=milestones(job.status, status),
+        recheck_after=step.recheck_after,
+    )
+
+
+def is_final(status: FinetuneJobStatus) -> bool:
+    """Whether the job has ended for good. A spec that does not parse may do so for the next operator version."""
+    end = find(status.conditions, ConditionType.COMPLETE) or find(status.conditions, ConditionType.FAILED)
+    return end is not None and end.status == "True" and end.reason != Reason.INVALID_SPEC
+
+
+def _next_step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datetime, settings: Settings) -> Step:
+    if job.status.data is not None:
+        step = training.step(job, spec, job.status.data.digest, observed=observed, now=now, settings=settings)
+    else:
+        step = _from_the_start(job, spec, observed, now, settings)
+    return suspend.stop(step, observed) if spec.suspend else step
+
+
+def _from_the_start(
+    job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datetime, settings: Settings
+) -> Step:
+    step = preflight.step(job, spec, observed, now, settings)
+    passed = step.reports[-1].data if step.reports and not step.terminal else None
+    if passed is None:
+        return step
+    following = training.step(job, spec, passed.digest, observed=observed, now=now, settings=settings)
+    return replace(following, reports=(*step.reports, *following.reports))
+
+
+def _malformed(job: FinetuneJob) -> Step:
+    advice = "Correct the field, or create the FinetuneJob anew with the CRD of this operator's version."
+    return failed(failure("Settings", Reason.INVALID_SPEC, f"The stored object is not valid: {job.spec_error}", advice))
+
+
+def _still(job: FinetuneJob) -> FinetuneJobStatus:
+    """A final status never changes, but it speaks of the newest generation: only suspend and limits can differ."""
+    return job.status.model_copy(update={"observed_generation": job.generation})

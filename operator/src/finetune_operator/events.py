@@ -1,0 +1,97 @@
+"""Kubernetes Events: one when the reason of a job's state changes, none per step.
+
+Names are made from their content, so that a restarted operator that reaches the same conclusion again records nothing
+twice.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from finetune_api import API_VERSION, KIND
+from finetune_api.conditions import ConditionType, Reason
+from finetune_api.names import MANAGER
+from finetune_api.status import Condition, FinetuneJobStatus
+from finetune_operator import clock
+from finetune_operator.conditions import find, is_true
+from finetune_operator.failures import clip
+from finetune_operator.observe import FinetuneJob
+
+NOTE: Final = 1024
+NAME_BYTES: Final = 253
+
+_HEADLINES: Final = (
+    ConditionType.FAILED,
+    ConditionType.COMPLETE,
+    ConditionType.SUSPENDED,
+    ConditionType.STALLED,
+    ConditionType.RECONCILING,
+)
+_WARNINGS: Final = frozenset(
+    {
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.CREATE_REFUSED,
+        Reason.RETRYING,
+        Reason.REPORT_LOST,
+    }
+)
+_UNREMARKABLE: Final = frozenset({Reason.PENDING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """Something in a job's life that is worth an Event."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    note: str
+
+
+def milestones(before: FinetuneJobStatus, after: FinetuneJobStatus) -> tuple[Milestone, ...]:
+    """What happened between two statuses."""
+    return tuple(_milestones(before, after))
+
+
+def event(job: FinetuneJob, milestone: Milestone, now: datetime) -> dict[str, Any]:
+    """A milestone as an Event about the FinetuneJob."""
+    content = "\n".join([job.uid, milestone.reason, milestone.note])
+    mark = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{job.key.name[: NAME_BYTES - 17]}.{mark}", "namespace": job.key.namespace},
+        "type": milestone.type,
+        "reason": milestone.reason,
+        "message": clip(milestone.note, NOTE),
+        "firstTimestamp": clock.stamp(now),
+        "lastTimestamp": clock.stamp(now),
+        "count": 1,
+        "source": {"component": MANAGER},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "namespace": job.key.namespace,
+            "name": job.key.name,
+            "uid": job.uid,
+        },
+    }
+
+
+def _milestones(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator[Milestone]:
+    validated = find(after.conditions, ConditionType.VALIDATED)
+    if validated is not None and validated.status == "True" and not is_true(before.conditions, ConditionType.VALIDATED):
+        yield Milestone(type="Normal", reason=validated.reason, note=validated.message)
+    old, new = _headline(before), _headline(after)
+    if new is None or new.reason in _UNREMARKABLE or (old is not None and old.reason == new.reason):
+        return
+    warning = new.type in (ConditionType.FAILED, ConditionType.STALLED) or new.reason in _WARNINGS
+    yield Milestone(type="Warning" if warning else "Normal", reason=new.reason, note=new.message)
+
+
+def _headline(status: FinetuneJobStatus) -> Condition | None:
+    """The condition that says where the job stands."""
+    true = (find(status.conditions, kind) for kind in _HEADLINES if is_true(status.conditions, kind))
+    return next(true, None)

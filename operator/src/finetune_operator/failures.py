@@ -1,0 +1,97 @@
+"""Why a pod ended, in the terms of the exit codes' rule table.
+
+Read in this order: did the cluster take the pod away; what the trainer itself reported; what the kubelet knows; the
+exit code. The exit code comes last because a preempted trainer can end with any.
+"""
+
+from typing import Final
+
+from finetune_api.conditions import Reason
+from finetune_api.exit_codes import RULE_BY_CLASS, RULE_BY_CODE, ExitCode, FailureClass
+from finetune_api.report import Failure
+from finetune_api.status import FailureStatus
+from finetune_operator.children import ChildPod
+
+TEXT: Final = 1024
+WORD: Final = 128
+
+_REASON_BY_CLASS: Final[dict[FailureClass, Reason]] = {
+    "Settings": Reason.SETTINGS_INVALID,
+    "Data": Reason.DATASET_INVALID,
+    "Credentials": Reason.ACCESS_DENIED,
+    "OutOfMemory": Reason.OUT_OF_MEMORY,
+    "Diverged": Reason.DIVERGED,
+    "Infrastructure": Reason.INTERNAL,
+    "Preempted": Reason.PREEMPTED,
+}
+"""For a trainer that ended with a code of the table but left no report."""
+
+
+def failure_of(pod: ChildPod) -> FailureStatus:
+    """Why a pod that ended without a result did so."""
+    if pod.disruption is not None:
+        return _disrupted(pod)
+    report = pod.report
+    if report is not None and report.failure is not None:
+        return _reported(report.failure, pod.exit_code)
+    if pod.ended_reason == "OOMKilled":
+        return _out_of_memory(pod)
+    return _by_exit_code(pod)
+
+
+def failure(
+    failure_class: FailureClass, reason: Reason, message: str, advice: str, exit_code: int | None = None
+) -> FailureStatus:
+    """A failure that the operator itself found."""
+    return FailureStatus(
+        failure_class=failure_class,
+        reason=reason,
+        message=clip(message, TEXT),
+        advice=clip(advice, TEXT),
+        retryable=RULE_BY_CLASS[failure_class].retryable,
+        exit_code=exit_code,
+    )
+
+
+def clip(text: str, length: int) -> str:
+    """At most `length` characters: the API server refuses a status with a longer one."""
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _reported(reported: Failure, exit_code: int | None) -> FailureStatus:
+    return FailureStatus(
+        failure_class=reported.failure_class,
+        reason=reported.reason,
+        message=clip(reported.message, TEXT),
+        advice=clip(reported.advice, TEXT),
+        retryable=reported.retryable,
+        exit_code=exit_code,
+    )
+
+
+def _disrupted(pod: ChildPod) -> FailureStatus:
+    message = f"The cluster took the pod away ({pod.disruption})"
+    return failure("Preempted", Reason.DISRUPTED, message, "Nothing: the job goes on by itself.", pod.exit_code)
+
+
+def _out_of_memory(pod: ChildPod) -> FailureStatus:
+    return failure(
+        "OutOfMemory",
+        Reason.OUT_OF_MEMORY,
+        "The container used more memory than its limit and was killed (OOMKilled)",
+        "Raise resources.memory (of preflight: the operator's setting), or lower training.microBatchTokens or "
+        "evaluation.batchSize.",
+        pod.exit_code,
+    )
+
+
+def _by_exit_code(pod: ChildPod) -> FailureStatus:
+    advice = f"Look at its log: kubectl logs -n {pod.namespace} {pod.name}"
+    if pod.exit_code == ExitCode.PREEMPTED:
+        return failure("Preempted", Reason.PREEMPTED, "The trainer was asked to stop", advice, pod.exit_code)
+    rule = RULE_BY_CODE.get(pod.exit_code or 0)
+    failure_class: FailureClass = rule.failure_class if rule is not None else "Infrastructure"
+    ended = f"exit code {pod.exit_code}" if pod.exit_code is not None else "no exit code"
+    reason = f", {pod.ended_reason}" if pod.ended_reason else ""
+    message = f"The container ended without a report ({ended}{reason}): {pod.ended_message or 'no message'}"
+    return failure(failure_class, _REASON_BY_CLASS[failure_class], message, advice, pod.exit_code)

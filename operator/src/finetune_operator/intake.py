@@ -1,0 +1,42 @@
+"""The one way into the cache: raw object in, cache updated, the FinetuneJob concerned put into the queue."""
+
+from typing import Final
+
+from finetune_operator.cache import Cache, Resource, StoredJob
+from finetune_operator.children import Raw, parse_job, parse_pod
+from finetune_operator.observe import Key
+from finetune_operator.queue import WorkQueue
+
+RESOURCES: Final[tuple[Resource, ...]] = ("finetunejobs", "jobs", "pods")
+
+
+class Intake:
+    """Takes objects from watches, listings and answers."""
+
+    def __init__(self, cache: Cache, queue: WorkQueue[Key]) -> None:
+        self._cache = cache
+        self._queue = queue
+
+    def take(self, resource: Resource, raw: Raw) -> bool:
+        """Take over an object; what is already known wakes nobody and returns False."""
+        if resource == "finetunejobs":
+            news = self._cache.put_finetune_job(StoredJob.pack(raw))
+        elif resource == "jobs":
+            news = self._cache.put_job(parse_job(raw))
+        else:
+            news = self._cache.put_pod(parse_pod(raw))
+        if news:
+            self._wake(self._cache.key_of(resource, raw["metadata"]["uid"]))
+        return news
+
+    def forget(self, resource: Resource, uid: str) -> bool:
+        """Forget an object that is gone; a lost child concerns its FinetuneJob. False if it was unknown."""
+        key = self._cache.key_of(resource, uid)
+        known = self._cache.remove(resource, uid)
+        if resource != "finetunejobs":
+            self._wake(key)
+        return known
+
+    def _wake(self, key: Key | None) -> None:
+        if key is not None:
+            self._queue.add(key)

@@ -1,0 +1,81 @@
+"""The child Job: one pod until it succeeds, with the exit codes' rule table as its failure policy."""
+
+from typing import Any, Final
+
+from finetune_api import API_VERSION, KIND
+from finetune_api.exit_codes import RULES
+from finetune_api.names import (
+    CONTAINER,
+    JOB_LABEL,
+    KIND_LABEL,
+    MANAGED_BY,
+    MANAGER,
+    Kind,
+    child_name,
+    label_value,
+)
+from finetune_api.request import TrainerRequest
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_operator.manifests.pod import pod_spec
+from finetune_operator.observe import FinetuneJob
+from finetune_operator.settings import Settings
+
+Manifest = dict[str, Any]
+
+PREFLIGHT_RETRIES: Final = 2
+"""Storage may hiccup; everything else that preflight finds is final."""
+
+
+def child_job(
+    job: FinetuneJob, spec: FinetuneJobSpec, request: TrainerRequest, image: str, settings: Settings
+) -> Manifest:
+    """The Job that carries out a request."""
+    kind = request.kind
+    labels = {MANAGED_BY: MANAGER, JOB_LABEL: label_value(job.key.name), KIND_LABEL: kind}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": child_name(job.key.name, kind),
+            "namespace": job.key.namespace,
+            "labels": labels,
+            "ownerReferences": [_owner(job)],
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            # Indexed, so that a rank is a completion index once a job spans several nodes.
+            "completionMode": "Indexed",
+            "backoffLimit": _retries(kind, spec),
+            # Never two trainers of one job at a time: the successor starts when the predecessor is gone.
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": failure_rules()},
+            "template": {"metadata": {"labels": labels}, "spec": pod_spec(spec, request, image, settings)},
+        },
+    }
+
+
+def failure_rules() -> list[Manifest]:
+    """The rule table as Kubernetes wants it."""
+    # First, whatever the exit code: a pod that the cluster took away is tried again for free.
+    rules: list[Manifest] = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+    for action in ("FailJob", "Ignore"):
+        codes = sorted(int(rule.code) for rule in RULES if rule.action == action)
+        on_codes = {"containerName": CONTAINER, "operator": "In", "values": codes}
+        rules.append({"action": action, "onExitCodes": on_codes})
+    return rules
+
+
+def _retries(kind: Kind, spec: FinetuneJobSpec) -> int:
+    return PREFLIGHT_RETRIES if kind == "preflight" else spec.limits.retries
+
+
+def _owner(job: FinetuneJob) -> Manifest:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": job.key.name,
+        "uid": job.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

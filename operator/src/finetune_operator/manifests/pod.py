@@ -1,0 +1,130 @@
+"""The pod of a child Job: restricted, without Kubernetes rights, secrets as files."""
+
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from finetune_api.mounts import CA_FILE, CREDENTIALS_DIR, TERMINATION_MESSAGE, WORK_DIR
+from finetune_api.names import CONTAINER
+from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.spec.model import Storage
+from finetune_api.spec.resources import Gpus, Toleration
+from finetune_operator.settings import Settings
+
+Manifest = dict[str, Any]
+
+USER: Final = 65532
+"""The non-root user of both images."""
+GRACE_SECONDS: Final = 120
+"""Time for one training step and the upload of a checkpoint after SIGTERM, within what most evictions grant."""
+TEMPORARY_SIZE: Final = "1Gi"
+"""Of /tmp; everything large goes to the scratch disk."""
+
+
+def pod_spec(spec: FinetuneJobSpec, request: TrainerRequest, image: str, settings: Settings) -> Manifest:
+    """The pod for a request: a CPU pod for preflight, what spec.resources asks for to train."""
+    training = request.kind == "train"
+    resources = _training_resources(spec) if training else _preflight_resources(settings)
+    scratch = spec.resources.scratch if training else settings.preflight_scratch
+    volumes, mounts = _volumes(spec, scratch, gpus=training and spec.resources.gpus.count > 0)
+    pod: Manifest = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(request, image, resources, mounts)],
+        "volumes": volumes,
+    }
+    if spec.storage.service_account_name is not None:
+        pod["serviceAccountName"] = spec.storage.service_account_name
+    return pod | (_placement(spec) if training else {})
+
+
+def _container(request: TrainerRequest, image: str, resources: Manifest, mounts: list[Manifest]) -> Manifest:
+    return {
+        "name": CONTAINER,
+        "image": image,
+        "args": [request.kind],
+        "env": [
+            {"name": ENVIRONMENT_VARIABLE, "value": request.model_dump_json(exclude_none=True)},
+            # The root file system is read-only; libraries keep small files under HOME.
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108
+        ],
+        "resources": {"requests": resources, "limits": resources},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": TERMINATION_MESSAGE,
+        "terminationMessagePolicy": "File",
+        "volumeMounts": mounts,
+    }
+
+
+def _training_resources(spec: FinetuneJobSpec) -> Manifest:
+    wanted = spec.resources
+    return {"cpu": wanted.cpu, "memory": wanted.memory} | _gpu_resources(wanted.gpus)
+
+
+def _gpu_resources(gpus: Gpus) -> Manifest:
+    return {gpus.resource_name: str(gpus.count)} if gpus.count else {}
+
+
+def _preflight_resources(settings: Settings) -> Manifest:
+    return {"cpu": settings.preflight_cpu, "memory": settings.preflight_memory}
+
+
+def _volumes(spec: FinetuneJobSpec, scratch: str, *, gpus: bool) -> tuple[list[Manifest], list[Manifest]]:
+    volumes: list[Manifest] = [
+        {"name": "work", "emptyDir": {"sizeLimit": scratch}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": TEMPORARY_SIZE}},
+    ]
+    mounts: list[Manifest] = [
+        {"name": "work", "mountPath": WORK_DIR},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+    ]
+    if gpus:
+        # The default /dev/shm of 64 MiB breaks data loaders and NCCL; this one counts as the container's memory.
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+    for volume, path in _storage_volumes(spec.storage):
+        volumes.append(volume)
+        mounts.append({"name": volume["name"], "mountPath": path, "readOnly": True})
+    return volumes, mounts
+
+
+def _storage_volumes(storage: Storage) -> list[tuple[Manifest, str]]:
+    found: list[tuple[Manifest, str]] = []
+    if storage.credentials is not None:
+        secret = {"secretName": storage.credentials.secret_name, "defaultMode": 0o440, "optional": False}
+        found.append(({"name": "s3-credentials", "secret": secret}, CREDENTIALS_DIR))
+    if storage.ca_bundle is not None:
+        path = PurePosixPath(CA_FILE)
+        items = [{"key": storage.ca_bundle.key, "path": path.name}]
+        bundle = {"name": storage.ca_bundle.config_map_name, "items": items}
+        found.append(({"name": "s3-ca", "configMap": bundle}, str(path.parent)))
+    return found
+
+
+def _placement(spec: FinetuneJobSpec) -> Manifest:
+    wanted = spec.scheduling
+    placement: Manifest = {}
+    if wanted.priority_class_name is not None:
+        placement["priorityClassName"] = wanted.priority_class_name
+    if wanted.node_selector:
+        placement["nodeSelector"] = dict(wanted.node_selector)
+    if wanted.tolerations:
+        placement["tolerations"] = [_toleration(toleration) for toleration in wanted.tolerations]
+    return placement
+
+
+def _toleration(toleration: Toleration) -> Manifest:
+    return toleration.model_dump(exclude_none=True)

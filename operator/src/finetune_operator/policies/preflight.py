@@ -1,0 +1,76 @@
+"""Preflight: data, model and storage are checked on a CPU before any GPU is asked for."""
+
+from datetime import datetime
+
+from finetune_api.conditions import Reason
+from finetune_api.digest import spec_digest
+from finetune_api.report import TrainerReport
+from finetune_api.request import TrainerRequest
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_operator.actions import CreateJob
+from finetune_operator.child_view import ChildView, Stand, view
+from finetune_operator.failures import failure
+from finetune_operator.manifests.job import child_job
+from finetune_operator.observe import Child, FinetuneJob, Observed
+from finetune_operator.policies import lost_report, refused, suspend
+from finetune_operator.settings import Settings
+from finetune_operator.step import Step, failed
+
+CHECKING = "Checking data and model on a CPU"
+
+
+def step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datetime, settings: Settings) -> Step:
+    """Towards a report of preflight. A passed one without an adopted adapter is left to the training policy."""
+    child = observed.preflight
+    seen = view(child, spec_digest(spec), now)
+    if seen.stand == Stand.MISSING:
+        return _create(job, spec, observed, settings)
+    if seen.stand == Stand.LOST and child is not None:
+        return lost_report.step(job, child.job, "Validating")
+    if seen.report is not None:
+        return _passed(seen.report)
+    if seen.failure is not None:
+        return failed(seen.failure)
+    return _waiting(seen, child)
+
+
+def _create(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, settings: Settings) -> Step:
+    refusal = observed.refusals.get("preflight")
+    if refusal is not None:
+        return refused.step(job, "preflight", refusal, "Pending")
+    request = TrainerRequest(
+        kind="preflight",
+        namespace=job.key.namespace,
+        name=job.key.name,
+        uid=job.uid,
+        spec=spec,
+        spec_digest=spec_digest(spec),
+    )
+    image = job.status.image or settings.trainer_image
+    create = CreateJob(kind="preflight", manifest=child_job(job, spec, request, image, settings))
+    return Step(phase="Validating", reason=Reason.PREFLIGHT_RUNNING, message=CHECKING, actions=(create,))
+
+
+def _passed(report: TrainerReport) -> Step:
+    if report.artifact is not None:
+        message = "The output already holds this job's adapter; nothing was trained again"
+        return Step(phase="Complete", reason=Reason.OUTPUT_ADOPTED, message=message, reports=(report,))
+    if report.data is None:
+        message = "The preflight report says nothing about the data"
+        advice = "The trainer image is not of this operator's version: correct the operator's trainer image."
+        return failed(failure("Infrastructure", Reason.INTERNAL, message, advice))
+    return Step(phase="Starting", reason=Reason.PREFLIGHT_PASSED, message="Preflight passed", reports=(report,))
+
+
+def _waiting(seen: ChildView, child: Child | None) -> Step:
+    reason = seen.reason
+    if reason in (Reason.TRAINER_STARTING, Reason.TRAINER_RUNNING, Reason.PENDING):
+        reason = Reason.PREFLIGHT_RUNNING
+    message = seen.message or (f"{CHECKING}, {seen.attempt}" if seen.attempt else CHECKING)
+    return Step(
+        phase="Validating",
+        reason=reason,
+        message=message,
+        actions=suspend.resume(child),
+        recheck_after=seen.recheck_after,
+    )

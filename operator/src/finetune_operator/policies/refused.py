@@ -1,0 +1,32 @@
+"""What follows when a child Job could not be created."""
+
+from typing import Final
+
+from finetune_api.conditions import Reason
+from finetune_api.names import Kind, child_name
+from finetune_api.status import Phase
+from finetune_operator.failures import failure
+from finetune_operator.observe import FinetuneJob, Refusal, RefusalKind
+from finetune_operator.step import Step, failed
+
+LEFTOVER_SECONDS: Final = 2.0
+REFUSED_SECONDS: Final = 30.0
+"""Quota comes free when another job ends, which nobody tells us."""
+
+
+def step(job: FinetuneJob, kind: Kind, refusal: Refusal, phase: Phase) -> Step:
+    """A taken name ends the job, a Job on its way out is waited for, and a refusal is tried again."""
+    if refusal.kind == RefusalKind.FOREIGN:
+        name = child_name(job.key.name, kind)
+        message = f"A Job named {name} exists in namespace {job.key.namespace} and is not this FinetuneJob's"
+        advice = "Rename or remove that Job, then create the FinetuneJob again, or give the FinetuneJob another name."
+        return failed(failure("Settings", Reason.NAME_COLLISION, message, advice))
+    if refusal.kind == RefusalKind.LEFTOVER:
+        return Step(phase=phase, reason=Reason.PENDING, message=refusal.message, recheck_after=LEFTOVER_SECONDS)
+    return Step(
+        phase=phase,
+        reason=Reason.CREATE_REFUSED,
+        message=f"The cluster refused the {kind} Job: {refusal.message}",
+        stalled=True,
+        recheck_after=REFUSED_SECONDS,
+    )

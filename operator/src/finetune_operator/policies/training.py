@@ -1,0 +1,98 @@
+"""Training: one Job, for as long as its template holds, that trains on exactly what preflight validated."""
+
+from datetime import datetime
+
+from finetune_api.conditions import Reason
+from finetune_api.digest import spec_digest
+from finetune_api.report import TrainerReport
+from finetune_api.request import TrainerRequest
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.status import FailureStatus
+from finetune_operator.actions import CreateJob
+from finetune_operator.child_view import ChildView, Stand, view
+from finetune_operator.failures import failure
+from finetune_operator.manifests.job import child_job
+from finetune_operator.observe import Child, FinetuneJob, Observed
+from finetune_operator.policies import lost_report, refused, suspend
+from finetune_operator.settings import Settings
+from finetune_operator.step import Step, failed
+
+
+def step(
+    job: FinetuneJob,
+    spec: FinetuneJobSpec,
+    data_digest: str,
+    *,
+    observed: Observed,
+    now: datetime,
+    settings: Settings,
+) -> Step:
+    """Towards the adapter."""
+    child = observed.train
+    seen = view(child, spec_digest(spec), now)
+    if seen.stand == Stand.MISSING:
+        return _create(job, spec, data_digest, observed, settings)
+    if seen.stand == Stand.LOST and child is not None:
+        return lost_report.step(job, child.job, "Starting")
+    if seen.report is not None:
+        return _succeeded(seen.report)
+    if seen.failure is not None:
+        return _failed(seen, seen.failure, child)
+    return _under_way(seen, spec, child)
+
+
+def _create(job: FinetuneJob, spec: FinetuneJobSpec, data_digest: str, observed: Observed, settings: Settings) -> Step:
+    refusal = observed.refusals.get("train")
+    if refusal is not None:
+        return refused.step(job, "train", refusal, "Starting")
+    request = TrainerRequest(
+        kind="train",
+        namespace=job.key.namespace,
+        name=job.key.name,
+        uid=job.uid,
+        spec=spec,
+        spec_digest=spec_digest(spec),
+        data_digest=data_digest,
+    )
+    image = job.status.image or settings.trainer_image
+    create = CreateJob(kind="train", manifest=child_job(job, spec, request, image, settings))
+    return Step(phase="Starting", reason=Reason.TRAINER_STARTING, message=_starting(spec), actions=(create,))
+
+
+def _succeeded(report: TrainerReport) -> Step:
+    if report.artifact is None:
+        message = "The training report names no adapter"
+        advice = "The trainer image is not of this operator's version: correct the operator's trainer image."
+        return failed(failure("Infrastructure", Reason.INTERNAL, message, advice))
+    reason = Reason.OUTPUT_ADOPTED if report.adopted else Reason.ADAPTER_READY
+    message = f"The adapter is ready at {report.artifact.uri}"
+    return Step(phase="Complete", reason=reason, message=message, reports=(report,))
+
+
+def _failed(seen: ChildView, why: FailureStatus, child: Child | None) -> Step:
+    if not seen.exhausted or child is None:
+        return failed(why)
+    message = f"The last of {child.job.backoff_limit + 1} attempts failed with {why.reason}: {why.message}"
+    return failed(why, reason=Reason.BACKOFF_LIMIT_EXCEEDED, message=message)
+
+
+def _under_way(seen: ChildView, spec: FinetuneJobSpec, child: Child | None) -> Step:
+    running = seen.stand == Stand.RUNNING
+    activity = _training(spec) if running else _starting(spec)
+    return Step(
+        phase="Running" if running else "Starting",
+        reason=Reason.TRAINER_STARTING if seen.reason == Reason.PENDING else seen.reason,
+        message=seen.message or (f"{activity}, {seen.attempt}" if seen.attempt else activity),
+        actions=suspend.resume(child),
+        recheck_after=seen.recheck_after,
+    )
+
+
+def _training(spec: FinetuneJobSpec) -> str:
+    gpus = spec.resources.gpus
+    return f"Training on {gpus.count} {gpus.resource_name}" if gpus.count else "Training on the CPU"
+
+
+def _starting(spec: FinetuneJobSpec) -> str:
+    gpus = spec.resources.gpus
+    return f"Starting the trainer on {gpus.count} {gpus.resource_name}" if gpus.count else "Starting the trainer"

@@ -1,0 +1,171 @@
+"""One pass over one FinetuneJob: observe, decide, act, write what changed.
+
+A pass may be interrupted anywhere, by an error or by the end of the process: whatever it did is observed by the next
+one, which decides anew.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from finetune_api.names import Kind
+from finetune_operator.actions import Action, CreateJob, DeleteJob, SetTtl, SuspendJob
+from finetune_operator.cache import Cache
+from finetune_operator.children import Raw, parse_job
+from finetune_operator.cluster import Cluster
+from finetune_operator.decide import Decision, decide, is_final
+from finetune_operator.errors import ClusterError, ConflictError, NotFoundError, RefusedError
+from finetune_operator.events import event
+from finetune_operator.intake import Intake
+from finetune_operator.metrics import Metrics
+from finetune_operator.observe import FinetuneJob, Key, Observed, Refusal, RefusalKind, parse_finetune_job
+from finetune_operator.progress import ProgressBoard
+from finetune_operator.settings import Settings
+from finetune_operator.status import status_patch
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Brings FinetuneJobs closer to what they ask for."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        cache: Cache,
+        intake: Intake,
+        board: ProgressBoard,
+        metrics: Metrics,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._intake = intake
+        self._board = board
+        self._metrics = metrics
+        self._settings = settings
+        self._clock = clock
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass; returns after how many seconds to look again though nothing happens.
+
+        Raises:
+            ClusterError: try again later.
+            MalformedStatusError: the stored status cannot be read.
+        """
+        raw = self._cache.finetune_job(key)
+        if raw is None:
+            return None
+        job = parse_finetune_job(raw)
+        observed = self._observe(job)
+        decision = decide(job, observed, self._clock(), self._settings)
+        refusals = await self._act(job, decision.actions)
+        if refusals:
+            decision = decide(job, replace(observed, refusals=refusals), self._clock(), self._settings)
+        final = is_final(decision.status) and not is_final(job.status)
+        await self._write(job, decision)
+        # A final status that is stored allows what was held back until then: clean-up.
+        return 0.0 if final else decision.recheck_after
+
+    def _observe(self, job: FinetuneJob) -> Observed:
+        return Observed(
+            preflight=self._cache.child(job.uid, "preflight"),
+            train=self._cache.child(job.uid, "train"),
+            progress=self._board.newest(job.key),
+        )
+
+    async def _act(self, job: FinetuneJob, actions: tuple[Action, ...]) -> dict[Kind, Refusal]:
+        refusals: dict[Kind, Refusal] = {}
+        for action in actions:
+            if isinstance(action, CreateJob):
+                refusal = await self._create(job, action)
+                if refusal is not None:
+                    refusals[action.kind] = refusal
+            else:
+                await self._change(job.key.namespace, action)
+        return refusals
+
+    async def _create(self, job: FinetuneJob, action: CreateJob) -> Refusal | None:
+        try:
+            created = await self._cluster.create_job(action.manifest)
+        except ConflictError:
+            return await self._settle(job, action)
+        except (RefusedError, NotFoundError) as error:
+            return Refusal(kind=RefusalKind.REFUSED, message=str(error))
+        _log.info("created Job", extra={"job": job.key, "child": action.manifest["metadata"]["name"]})
+        self._intake.take("jobs", created)
+        return None
+
+    async def _settle(self, job: FinetuneJob, action: CreateJob) -> Refusal | None:
+        """The name is taken: by this very job's Job, by one about to go, or by somebody else's."""
+        name = action.manifest["metadata"]["name"]
+        raw = await self._cluster.get("jobs", job.key.namespace, name)
+        leftover = Refusal(kind=RefusalKind.LEFTOVER, message=f"Waiting for an earlier Job {name} to be removed")
+        if raw is None:
+            return leftover
+        found = parse_job(raw)
+        if found.owner is not None and found.owner.uid == job.uid:
+            self._intake.take("jobs", raw)
+            return leftover if found.deleting else None
+        # Kubernetes removes the Job of an earlier FinetuneJob of this name; everything else stays until someone acts.
+        is_heir = found.owner is not None and found.owner.is_finetune_job and found.owner.name == job.key.name
+        return leftover if is_heir or found.deleting else Refusal(kind=RefusalKind.FOREIGN, message=name)
+
+    async def _change(self, namespace: str, action: DeleteJob | SuspendJob | SetTtl) -> None:
+        """Change a child Job; if it is gone or another one by now, the next pass sees that."""
+        try:
+            if isinstance(action, DeleteJob):
+                await self._cluster.delete_job(namespace, action.name, action.uid)
+                self._intake.forget("jobs", action.uid)
+            else:
+                patched = await self._cluster.patch_job(namespace, action.name, action.uid, _spec(action))
+                self._intake.take("jobs", patched)
+        except (NotFoundError, ConflictError) as error:
+            _log.info("child Job changed meanwhile", extra={"child": action.name, "cause": str(error)})
+
+    async def _write(self, job: FinetuneJob, decision: Decision) -> None:
+        patch = status_patch(job.status, decision.status)
+        if not patch:
+            return
+        version = {"uid": job.uid, "resourceVersion": job.resource_version}
+        try:
+            stored = await self._cluster.patch_status(*job.key, version, patch)
+        except NotFoundError:
+            return
+        except ConflictError:
+            await self._refresh(job.key)
+            raise
+        self._intake.take("finetunejobs", stored)
+        self._record(job, decision)
+        await self._announce(job, decision)
+
+    async def _refresh(self, key: Key) -> None:
+        current = await self._cluster.get("finetunejobs", *key)
+        if current is not None:
+            self._intake.take("finetunejobs", current)
+
+    def _record(self, job: FinetuneJob, decision: Decision) -> None:
+        status = decision.status
+        self._metrics.held_gpus(status.gpu_seconds - job.status.gpu_seconds)
+        if is_final(status) and not is_final(job.status):
+            reason = status.failure.reason if status.failure is not None else status.phase
+            self._metrics.finished(status.phase, reason)
+
+    async def _announce(self, job: FinetuneJob, decision: Decision) -> None:
+        """Record milestones; an Event that cannot be recorded is no reason to stop."""
+        for milestone in decision.milestones:
+            _log.info(milestone.note, extra={"job": job.key, "reason": milestone.reason})
+            try:
+                await self._cluster.create_event(event(job, milestone, self._clock()))
+            except ClusterError as error:
+                _log.warning("event not recorded", extra={"job": job.key, "cause": str(error)})
+
+
+def _spec(action: SuspendJob | SetTtl) -> Raw:
+    if isinstance(action, SuspendJob):
+        return {"suspend": action.suspend}
+    return {"ttlSecondsAfterFinished": action.seconds}

@@ -1,0 +1,60 @@
+"""The operator's settings: read once from flags or environment, frozen, and passed to whoever needs them."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Final
+
+ENVIRONMENT_PREFIX: Final = "FINETUNE_OPERATOR_"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def _flag(meaning: str, default: Any = MISSING) -> Any:
+    """A setting that is a flag and an environment variable by its own name."""
+    return field(default=default, metadata={"help": meaning})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a platform team can choose when it installs the operator."""
+
+    trainer_image: str = _flag("image of preflight and training pods; name@sha256:... pins it for good")
+    namespaces: tuple[str, ...] = _flag("namespaces to serve, separated by commas; empty for the whole cluster", ())
+    preflight_cpu: str = _flag("CPU of a preflight pod", "500m")
+    preflight_memory: str = _flag("memory of a preflight pod", "1Gi")
+    preflight_scratch: str = _flag("disk of a preflight pod, for data sets and tokenizer", "10Gi")
+    workers: int = _flag("FinetuneJobs reconciled at the same time", 16)
+    requests_per_second: float = _flag("requests to the API server a second, with bursts of two seconds' worth", 200.0)
+    resync_seconds: float = _flag("seconds between comparisons of the cache with the cluster", 300.0)
+    progress_seconds: float = _flag("shortest time between two progress updates of one job", 5.0)
+    progress_per_second: float = _flag("progress updates a second over all jobs", 20.0)
+    port: int = _flag("port of /healthz, /readyz and /metrics", 8080)
+    log_level: str = _flag("DEBUG, INFO, WARNING or ERROR", "INFO")
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from flags, else `FINETUNE_OPERATOR_<FLAG>` variables, else defaults; exits 2 on a wrong one."""
+    return Settings(**vars(_parser(environment).parse_args(arguments)))
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m finetune_operator",
+        description="Watch FinetuneJobs and run their preflight and training Jobs.",
+        epilog=f"Every flag can be set as {ENVIRONMENT_PREFIX}<FLAG>, for example {ENVIRONMENT_PREFIX}PORT.",
+    )
+    for setting in fields(Settings):
+        value = environment.get(ENVIRONMENT_PREFIX + setting.name.upper(), setting.default)
+        is_required = value is MISSING
+        parser.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            type=_names if setting.name == "namespaces" else setting.type,
+            required=is_required,
+            default=None if is_required else value,
+            help=setting.metadata["help"] + (" (required)" if is_required else " (default: %(default)s)"),
+        )
+    return parser

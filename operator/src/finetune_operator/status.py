@@ -1,0 +1,118 @@
+"""`.status`, computed whole from what was known, what is observed and the step that was decided."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from finetune_api.digest import spec_digest
+from finetune_api.report import TrainerReport
+from finetune_api.status import AttemptStatus, CheckpointStatus, FinetuneJobStatus, ProgressStatus
+from finetune_operator import clock, results
+from finetune_operator.attempts import held_seconds, merge, newly_finished
+from finetune_operator.conditions import conditions, phase
+from finetune_operator.failures import TEXT, clip
+from finetune_operator.observe import FinetuneJob, Observed
+from finetune_operator.step import Step
+
+
+def next_status(
+    job: FinetuneJob, observed: Observed, step: Step, image: str | None, now: datetime
+) -> FinetuneJobStatus:
+    """The status after a step."""
+    before = job.status
+    attempts = _attempts(job, observed, now)
+    status = before.model_copy(update={"attempts": attempts, "image": image, **_learnt(step.reports)})
+    claims = conditions(before.conditions, step, validated=_validated(status), generation=job.generation, now=now)
+    return status.model_copy(
+        update={
+            "observed_generation": job.generation,
+            "phase": phase(claims),
+            "message": clip(step.message, TEXT),
+            "conditions": claims,
+            "spec_digest": spec_digest(job.spec) if job.spec is not None else before.spec_digest,
+            "progress": _progress(before.progress, observed, step),
+            "checkpoint": _checkpoint(status, observed, step),
+            "lost_reports": before.lost_reports + int(step.lost_report),
+            "failure": step.failure,
+            "started_at": before.started_at or (attempts[0].started_at if attempts else None),
+            "finished_at": _finished_at(attempts, step, now),
+            "gpu_seconds": before.gpu_seconds + _gpu_seconds(job, attempts),
+        }
+    )
+
+
+def status_patch(before: FinetuneJobStatus, after: FinetuneJobStatus) -> dict[str, Any]:
+    """The merge patch from one status to the other: null for what vanished, empty if nothing differs."""
+    return _difference(_dump(before), _dump(after))
+
+
+def _dump(status: FinetuneJobStatus) -> dict[str, Any]:
+    return status.model_dump(mode="json", exclude_none=True)
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    patch: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if inner := _difference(old, value):
+                patch[name] = inner
+        elif value != old:
+            patch[name] = value
+    return patch
+
+
+def _attempts(job: FinetuneJob, observed: Observed, now: datetime) -> list[AttemptStatus]:
+    suspended = job.spec is not None and job.spec.suspend
+    return merge(job.status.attempts, observed.train, suspended=suspended, now=now)
+
+
+def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:
+    """What successful reports add; what they leave out stays as it is."""
+    parts: dict[str, Any] = {}
+    for report in reports:
+        parts |= {
+            "data": results.data_status(report.data) if report.data else parts.get("data"),
+            "evaluation": results.evaluation_status(report.evaluation) if report.evaluation else None,
+            "artifact": results.artifact_status(report.artifact) if report.artifact else None,
+            "checkpoint": results.checkpoint_status(report.checkpoint) if report.checkpoint else None,
+            "report_uri": report.report_uri,
+        }
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def _validated(status: FinetuneJobStatus) -> str | None:
+    if status.data is None:
+        return None
+    data = status.data
+    return (
+        f"Model, data and storage are usable: {data.train_rows} training rows with {data.train_tokens} tokens, "
+        f"{data.validation_rows} validation rows, {data.test_rows} test rows"
+    )
+
+
+def _progress(before: ProgressStatus | None, observed: Observed, step: Step) -> ProgressStatus | None:
+    if step.phase == "Complete":
+        return results.finished_progress(step.reports[-1].training if step.reports else None, before)
+    if step.phase != "Running":
+        return results.halted_progress(before)
+    return results.progress_status(observed.progress) if observed.progress is not None else before
+
+
+def _checkpoint(status: FinetuneJobStatus, observed: Observed, step: Step) -> CheckpointStatus | None:
+    if step.phase == "Complete":
+        # The trainer removes its checkpoints once the adapter is committed.
+        return None
+    seen = observed.progress.checkpoint if observed.progress is not None else None
+    return results.checkpoint_status(seen) if seen is not None else status.checkpoint
+
+
+def _finished_at(attempts: list[AttemptStatus], step: Step, now: datetime) -> str | None:
+    if not step.terminal:
+        return None
+    return (attempts[-1].finished_at if attempts else None) or clock.stamp(now)
+
+
+def _gpu_seconds(job: FinetuneJob, attempts: list[AttemptStatus]) -> int:
+    gpus = job.spec.resources.gpus.count if job.spec is not None else 0
+    return gpus * held_seconds(newly_finished(job.status.attempts, attempts))

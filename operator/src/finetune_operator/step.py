@@ -1,0 +1,38 @@
+"""What a policy concludes: where the job stands, what to do, what was learnt. Status is computed from it."""
+
+from dataclasses import dataclass
+
+from finetune_api.conditions import Reason
+from finetune_api.report import TrainerReport
+from finetune_api.status import FailureStatus, Phase
+from finetune_operator.actions import Action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Where a job stands and what follows."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    actions: tuple[Action, ...] = ()
+    stalled: bool = False
+    """Whether it cannot go on without somebody's help."""
+    reports: tuple[TrainerReport, ...] = ()
+    """Results that this step takes into status, preflight's before training's."""
+    failure: FailureStatus | None = None
+    lost_report: bool = False
+    """Whether the step runs a finished Job again for its report."""
+    recheck_after: float | None = None
+    """Seconds until time alone can change the step."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing follows."""
+        return self.phase in ("Complete", "Failed")
+
+
+def failed(failure: FailureStatus, *, reason: Reason | None = None, message: str = "") -> Step:
+    """The end without an adapter."""
+    reason = reason if reason is not None else Reason(failure.reason)
+    return Step(phase="Failed", reason=reason, message=message or failure.message, failure=failure)

@@ -1,0 +1,100 @@
+"""Why a pod ended: one pod a row, class and reason out."""
+
+from typing import Any
+
+import cluster_objects as o
+import pytest
+
+from finetune_operator.attempts import merge
+from finetune_operator.children import parse_job, parse_pod
+from finetune_operator.failures import failure_of
+from finetune_operator.observe import Child
+
+TAKEN = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]
+DIVERGED = o.failed_report("train", "Diverged", "Diverged", "loss is nan at step 12")
+
+PODS: dict[str, tuple[o.Raw, str, str, str]] = {
+    "the cluster's word comes before the exit code": (
+        o.ended("train", 11, conditions=TAKEN),
+        "Preempted",
+        "Disrupted",
+        "DeletionByTaintManager",
+    ),
+    "the cluster's word comes before the trainer's": (
+        o.ended("train", 14, DIVERGED, conditions=TAKEN),
+        "Preempted",
+        "Disrupted",
+        "DeletionByTaintManager",
+    ),
+    "the trainer's word comes before the exit code": (
+        o.ended("train", 14, DIVERGED),
+        "Diverged",
+        "Diverged",
+        "loss is nan at step 12",
+    ),
+    "a killed container ran out of memory": (
+        o.ended("train", 137, reason="OOMKilled"),
+        "OutOfMemory",
+        "OutOfMemory",
+        "OOMKilled",
+    ),
+    "a kill without that reason is the machine's": (
+        o.ended("train", 137),
+        "Infrastructure",
+        "Internal",
+        "exit code 137, Error",
+    ),
+    "a code of the table without a report keeps its class": (
+        o.ended("train", 12),
+        "Credentials",
+        "AccessDenied",
+        "without a report",
+    ),
+    "state was saved when asked to stop": (o.ended("train", 75), "Preempted", "Preempted", "asked to stop"),
+    "words that are no report are shown": (
+        o.ended("train", 1, "Segmentation fault"),
+        "Infrastructure",
+        "Internal",
+        "Segmentation fault",
+    ),
+    "an evicted pod has no container to ask": (
+        o.pod("train", phase="Failed", reason="Evicted", message="work exceeds its size limit"),
+        "Infrastructure",
+        "Internal",
+        "Evicted): work exceeds its size limit",
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "failure_class", "reason", "says"), PODS.values(), ids=PODS)
+def test_failure(raw: o.Raw, failure_class: str, reason: str, says: str) -> None:
+    found = failure_of(parse_pod(raw))
+    assert (found.failure_class, found.reason) == (failure_class, reason)
+    assert says in found.message
+    assert found.advice
+
+
+def test_texts_fit_the_schema_whatever_the_trainer_says() -> None:
+    raw = o.ended("train", 11, o.failed_report("train", "Data", "DatasetInvalid", "x" * 3000))
+    assert len(failure_of(parse_pod(raw)).message) == 1024
+
+
+def child(*pods: o.Raw, **job: Any) -> Child:
+    return Child(
+        job=parse_job(o.child_job("train", *job.pop("conditions", ()), **job)), pods=tuple(map(parse_pod, pods))
+    )
+
+
+def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_twenty() -> None:
+    from datetime import UTC, datetime
+
+    now = datetime(2026, 1, 31, 13, tzinfo=UTC)
+    first = merge([], child(o.ended("train", 20, name="first")), suspended=False, now=now)
+    both = merge(first, child(o.running("train", name="second")), suspended=False, now=now)
+    assert [(a.pod, a.outcome) for a in both] == [("first", "Failed"), ("second", "Running")]
+    gone = merge(both, None, suspended=False, now=now)
+    assert (gone[1].outcome, gone[1].reason, gone[1].finished_at) == ("Preempted", "Disrupted", "2026-01-31T13:00:00Z")
+    ended = merge(both, child(conditions=(o.condition("Complete"),)), suspended=False, now=now)
+    assert (ended[1].outcome, ended[1].finished_at) == ("Succeeded", o.END)
+    many = merge(both, child(*(o.ended("train", 75, name=f"p{n}") for n in range(30))), suspended=False, now=now)
+    assert [a.pod for a in many] == [f"p{n}" for n in range(10, 30)]

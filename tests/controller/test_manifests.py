@@ -1,0 +1,71 @@
+"""Child Jobs: a FinetuneJob in, the Job out, as pairs of files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cluster_objects as o
+import pytest
+import yaml
+
+from finetune_api.digest import spec_digest
+from finetune_api.exit_codes import RULES
+from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
+from finetune_operator.manifests.job import child_job, failure_rules
+from finetune_operator.observe import parse_finetune_job
+from finetune_operator.settings import Settings
+
+DATA = Path(__file__).parent / "data"
+CASES = sorted(path.name.removesuffix(".spec.yaml") for path in DATA.glob("*.spec.yaml"))
+SETTINGS = Settings(trainer_image="registry.test/trainer@sha256:1")
+
+
+def build(spec: dict[str, Any], kind: Any) -> dict[str, Any]:
+    job = parse_finetune_job(o.finetune_job(spec))
+    assert job.spec is not None, job.spec_error
+    request = TrainerRequest(
+        kind=kind,
+        namespace=o.NAMESPACE,
+        name=o.NAME,
+        uid=o.UID,
+        spec=job.spec,
+        spec_digest=spec_digest(job.spec),
+        data_digest="sha256:abc" if kind == "train" else None,
+    )
+    return child_job(job, job.spec, request, SETTINGS.trainer_image, SETTINGS)
+
+
+def container(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_job_is_the_expected_one(case: str) -> None:
+    made = build(yaml.safe_load((DATA / f"{case}.spec.yaml").read_text()), case.partition("-")[0])
+    environment = container(made)["env"]
+    # Compared on its own below: one long line would hide every other difference.
+    assert environment.pop(0)["name"] == ENVIRONMENT_VARIABLE
+    assert made == yaml.safe_load((DATA / f"{case}.job.yaml").read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_request_arrives_as_it_was_sent(case: str) -> None:
+    spec = yaml.safe_load((DATA / f"{case}.spec.yaml").read_text())
+    text = container(build(spec, case.partition("-")[0]))["env"][0]["value"]
+    request = TrainerRequest.model_validate_json(text)
+    assert request.spec_digest == spec_digest(request.spec)
+    assert json.loads(text)["spec"]["output"] == {"uri": "s3://out/tune"}
+
+
+def test_every_rule_is_in_the_failure_policy_or_left_to_the_retry_limit() -> None:
+    disruption, *by_code = failure_rules()
+    assert disruption == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    actions = {code: rule["action"] for rule in by_code for code in rule["onExitCodes"]["values"]}
+    assert actions == {int(rule.code): rule.action for rule in RULES if rule.action != "Count"}
+
+
+def test_a_secret_is_named_and_never_a_variable() -> None:
+    made = build({"storage": {"credentials": {"secretName": "keys"}}}, "train")
+    assert {item["name"] for item in container(made)["env"]} == {ENVIRONMENT_VARIABLE, "HOME"}
+    assert not any("valueFrom" in item for item in container(made)["env"])

@@ -1,0 +1,351 @@
+"""The operator's process on a real API server with the real Job controller; the test plays kubelet and trainer."""
+
+import json
+import time
+from typing import Any
+
+import cluster_objects as o
+import pytest
+from kubectl import Kubectl, KubectlError
+from operator_process import OperatorProcess
+
+pytestmark = pytest.mark.cluster
+
+
+def submit(team: Kubectl, name: str = o.NAME, **spec: Any) -> None:
+    metadata = {"name": name, "namespace": team.namespace}
+    base = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FinetuneJob", "metadata": metadata}
+    team.apply({**base, "spec": {**o.SPEC, **spec}})
+
+
+def status(team: Kubectl, name: str = o.NAME) -> Any:
+    found = team.get("ftj", name)
+    return (found or {}).get("status", {})
+
+
+def children(team: Kubectl, name: str = o.NAME) -> list[Any]:
+    return team.items("jobs", "-l", f"finetune.dev/job={name}")
+
+
+def live_pod(team: Kubectl, kind: str, name: str = o.NAME) -> Any:
+    pods = team.items("pods", "-l", f"finetune.dev/job={name},finetune.dev/kind={kind}")
+    return next((pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")), None)
+
+
+def until_phase(team: Kubectl, phase: str, name: str = o.NAME) -> Any:
+    def reached() -> Any:
+        found = status(team, name)
+        return found if found.get("phase") == phase else None
+
+    return team.wait(f"{name} is {phase}", reached, timeout=30, interval=0.2, explain=f"ftj {name}")
+
+
+def play(team: Kubectl, kind: str, state: o.Raw, phase: str, name: str = o.NAME) -> Any:
+    """Be scheduler and kubelet of the child's live pod: wait for it, bind it, write its container's state."""
+    pod = team.wait(f"pod of {kind}", lambda: live_pod(team, kind, name), timeout=30, interval=0.2, explain="jobs,pods")
+    if "nodeName" not in pod["spec"]:
+        bind(team, pod)
+    container = {"name": "trainer", "state": state, "ready": False, "restartCount": 0, "image": "i", "imageID": "i"}
+    patch = json.dumps({"status": {"phase": phase, "containerStatuses": [container]}})
+    team.run("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
+    return pod
+
+
+def bind(team: Kubectl, pod: Any) -> None:
+    """To a node that is not there: a pod without a node would not be asked to stop but deleted at once."""
+    name = pod["metadata"]["name"]
+    target = {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    path = f"/api/v1/namespaces/{team.namespace}/pods/{name}/binding"
+    team.run("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+
+
+def start(team: Kubectl, kind: str, name: str = o.NAME) -> Any:
+    return play(team, kind, {"running": {"startedAt": o.START}}, "Running", name)
+
+
+def end(team: Kubectl, kind: str, code: int, message: str, name: str = o.NAME) -> Any:
+    terminated = {"exitCode": code, "message": message, "startedAt": o.START, "finishedAt": o.END, "reason": "Ended"}
+    return play(team, kind, {"terminated": terminated}, "Failed" if code else "Succeeded", name)
+
+
+def run_to_completion(team: Kubectl, name: str = o.NAME) -> Any:
+    end(team, "preflight", 0, o.passed(), name)
+    start(team, "train", name)
+    until_phase(team, "Running", name)
+    end(team, "train", 0, o.trained(), name)
+    return until_phase(team, "Complete", name)
+
+
+def reasons(found: Any) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in found["conditions"]}
+
+
+def settled(team: Kubectl, seconds: float = 2) -> None:
+    """Give an operator that would do something wrong the time to do it."""
+    time.sleep(seconds)
+
+
+def test_a_job_goes_from_data_to_adapter_within_its_budget_of_writes(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team)
+    done = run_to_completion(team)
+    assert reasons(done) == {
+        "Validated": ("True", "PreflightPassed"),
+        "Running": ("False", "Finished"),
+        "Complete": ("True", "AdapterReady"),
+        "Reconciling": ("False", "AdapterReady"),
+    }
+    assert done["evaluation"]["summary"] == "exact_match 0.05 -> 0.82"
+    assert [attempt["outcome"] for attempt in done["attempts"]] == ["Succeeded"]
+    team.wait("both Jobs are done", lambda: all(job["status"].get("succeeded") for job in children(team)), timeout=30)
+    settled(team)
+    _, metrics = operator.get("/metrics")
+    patches = counted(metrics, 'rest_client_requests_total{code="200",method="PATCH"}')
+    created = counted(metrics, 'rest_client_requests_total{code="201",method="POST"}') - rights_asked(metrics)
+    events = [event for event in team.items("events") if event["involvedObject"]["kind"] == "FinetuneJob"]
+    assert patches <= 6
+    assert len(events) <= 8
+    assert created - len(events) == len(children(team)) == 2
+
+
+def counted(metrics: str, series: str) -> int:
+    return next(int(float(line.rpartition(" ")[2])) for line in metrics.splitlines() if line.startswith(series))
+
+
+def rights_asked(metrics: str) -> int:
+    from finetune_operator.rights import RIGHTS
+
+    return sum(len(right.verbs) for right in RIGHTS)
+
+
+def test_the_operators_bookkeeping_stays_off_users_objects(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team)
+    until_phase(team, "Validating")
+    metadata = (team.get("ftj", o.NAME) or {})["metadata"]
+    assert "finalizers" not in metadata
+    assert set(metadata["annotations"]) == {"kubectl.kubernetes.io/last-applied-configuration"}
+
+
+def test_an_operator_killed_before_it_wrote_status_leaves_one_job_and_the_same_status(
+    team: Kubectl, operator: OperatorProcess
+) -> None:
+    submit(team, "undisturbed")
+    expected = run_to_completion(team, "undisturbed")
+    operator.kill()
+    submit(team)
+    operator.start(wait=False)
+    team.wait("preflight Job", lambda: children(team), timeout=30, interval=0.02)
+    operator.kill()
+    (first,) = children(team)
+    operator.start()
+    end(team, "preflight", 0, o.passed())
+    team.wait("training Job", lambda: len(children(team)) == 2, timeout=30, interval=0.02)
+    operator.kill()
+    operator.start()
+    start(team, "train")
+    operator.kill()
+    end(team, "train", 0, o.trained())
+    operator.start()
+    seen = until_phase(team, "Complete")
+    assert [job["metadata"]["name"] for job in children(team)] == ["tune-preflight", "tune-train"]
+    assert children(team)[0]["metadata"]["uid"] == first["metadata"]["uid"]
+    assert reasons(seen) == reasons(expected)
+    for part in ("data", "evaluation", "artifact", "progress", "specDigest", "message", "gpuSeconds"):
+        assert seen.get(part) == expected.get(part)
+
+
+def test_nothing_is_created_again_once_a_finished_jobs_children_are_gone(
+    team: Kubectl, operator: OperatorProcess
+) -> None:
+    submit(team)
+    done = run_to_completion(team)
+    team.run("delete", "jobs,pods", "-l", f"finetune.dev/job={o.NAME}", "--wait=true")
+    operator.kill()
+    operator.start()
+    settled(team)
+    assert children(team) == []
+    assert status(team) == done
+
+
+def test_a_lost_report_is_asked_for_again(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team)
+    end(team, "preflight", 0, o.passed())
+    start(team, "train")
+    until_phase(team, "Running")
+    operator.kill()
+    pod = end(team, "train", 0, o.trained())
+    team.wait("Job is complete", lambda: children(team)[1]["status"].get("succeeded"), timeout=30)
+    team.run("delete", "pod", pod["metadata"]["name"], "--wait=true", "--grace-period=0", "--force")
+    operator.start()
+    end(team, "train", 0, o.trained())
+    done = until_phase(team, "Complete")
+    assert done["lostReports"] == 1
+    assert done["artifact"]["verified"] is True
+
+
+def test_a_foreign_job_is_a_collision_and_is_not_touched(team: Kubectl, operator: OperatorProcess) -> None:
+    container = {"name": "theirs", "image": "theirs.test/image"}
+    foreign = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "tune-preflight", "namespace": team.namespace, "labels": {"team": "theirs"}},
+        "spec": {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
+    }
+    team.apply(foreign)
+    before = team.get("job", "tune-preflight")
+    submit(team)
+    failed = until_phase(team, "Failed")
+    assert failed["failure"]["reason"] == "NameCollision"
+    assert "tune-preflight" in failed["failure"]["message"]
+    settled(team)
+    after = team.get("job", "tune-preflight")
+    assert before is not None
+    assert after is not None
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["spec"] == before["spec"]
+
+
+def test_the_job_of_an_earlier_namesake_is_waited_for(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team)
+    until_phase(team, "Validating")
+    (first,) = children(team)
+    team.run("delete", "ftj", o.NAME, "--wait=true")
+    submit(team)
+    until_phase(team, "Validating")
+    replaced = team.wait(
+        "a Job of its own",
+        lambda: [job for job in children(team) if job["metadata"]["uid"] != first["metadata"]["uid"]],
+        timeout=30,
+    )
+    assert len(replaced) == 1
+
+
+def test_a_malformed_object_fails_alone(server: Kubectl, team: Kubectl, operator: OperatorProcess) -> None:
+    crd = server.get("crd", "finetunejobs.finetune.dev")
+    assert crd is not None
+    loose = json.loads(json.dumps(crd))
+    schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["spec"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    try:
+        replace(server, loose)
+        team.wait("malformed object is accepted", lambda: accepted(team, "malformed", limits={"retries": "many"}))
+    finally:
+        replace(server, crd)
+    submit(team, "sound")
+    until_phase(team, "Validating", "sound")
+    failed = until_phase(team, "Failed", "malformed")
+    assert failed["failure"]["reason"] == "InvalidSpec"
+    assert "spec.limits.retries" in failed["failure"]["message"]
+
+
+def replace(server: Kubectl, crd: Any) -> None:
+    patch = json.dumps({"spec": {"versions": crd["spec"]["versions"]}})
+    server.run("patch", "crd", "finetunejobs.finetune.dev", "--type=merge", "-p", patch)
+
+
+def accepted(team: Kubectl, name: str, **spec: Any) -> bool:
+    try:
+        submit(team, name, **spec)
+    except KubectlError:
+        return False
+    return True
+
+
+def test_bad_data_is_final_and_trains_nothing(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team)
+    end(team, "preflight", 11, o.failed_report("preflight", "Data", "DatasetInvalid", "train.jsonl:7: not JSON"))
+    failed = until_phase(team, "Failed")
+    assert failed["failure"]["class"] == "Data"
+    assert "train.jsonl:7" in failed["message"]
+    settled(team)
+    assert [job["metadata"]["name"] for job in children(team)] == ["tune-preflight"]
+
+
+def test_infrastructure_failures_are_retried_inside_one_job(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team, limits={"retries": 1})
+    end(team, "preflight", 0, o.passed())
+    words = o.failed_report("train", "Infrastructure", "StorageUnavailable", "S3 says 503", retryable=True)
+    first = end(team, "train", 20, words)
+    # The Job controller waits ten seconds before the second pod.
+    start(team, "train")
+    running = until_phase(team, "Running")
+    assert "attempt 2 of 2 after StorageUnavailable" in running["message"]
+    assert first["metadata"]["name"] == running["attempts"][0]["pod"]
+    end(team, "train", 20, words)
+    failed = until_phase(team, "Failed")
+    assert reasons(failed)["Failed"] == ("True", "BackoffLimitExceeded")
+    assert failed["failure"]["reason"] == "StorageUnavailable"
+    assert len(failed["attempts"]) == 2
+
+
+def test_suspending_takes_the_pod_away_and_resuming_brings_another(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team)
+    end(team, "preflight", 0, o.passed())
+    pod = start(team, "train")
+    until_phase(team, "Running")
+    suspend(team, True)
+    # No kubelet ends the pod, so the test does, as the trainer would: state saved, exit code 75.
+    team.wait("pod is asked to stop", lambda: "deletionTimestamp" in live_pod(team, "train")["metadata"], timeout=30)
+    assert status(team)["phase"] == "Running"
+    end(team, "train", 75, "")
+    team.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--ignore-not-found")
+    suspended = until_phase(team, "Suspended")
+    assert [attempt["outcome"] for attempt in suspended["attempts"]] == ["Preempted"]
+    assert live_pod(team, "train") is None
+    suspend(team, False)
+    start(team, "train")
+    until_phase(team, "Running")
+    end(team, "train", 0, o.trained())
+    done = until_phase(team, "Complete")
+    assert [attempt["outcome"] for attempt in done["attempts"]] == ["Preempted", "Succeeded"]
+    assert reasons(done)["Suspended"] == ("False", "Resumed")
+
+
+def suspend(team: Kubectl, value: bool) -> None:
+    team.run("patch", "ftj", o.NAME, "--type=merge", "-p", json.dumps({"spec": {"suspend": value}}))
+
+
+def test_a_job_suspended_from_the_start_creates_nothing_until_resumed(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team, suspend=True)
+    until_phase(team, "Suspended")
+    settled(team, 1)
+    assert children(team) == []
+    suspend(team, False)
+    until_phase(team, "Validating")
+
+
+def test_children_are_cleaned_up_after_the_result_is_stored(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team, limits={"ttlSecondsAfterFinished": 0})
+    done = run_to_completion(team)
+    team.wait("children are gone", lambda: not children(team), timeout=60)
+    settled(team, 1)
+    assert status(team) == done
+    assert children(team) == []
+
+
+def test_a_quota_that_refuses_the_job_is_told_and_tried_again(team: Kubectl, operator: OperatorProcess) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": team.namespace}}
+    hard = {"hard": {"count/jobs.batch": "0"}}
+    team.apply({**quota, "spec": hard})
+    team.run(
+        "patch", "resourcequota", "none", "--subresource=status", "--type=merge", "-p", json.dumps({"status": hard})
+    )
+    submit(team)
+    told = team.wait("refusal is told", lambda: "quota" in status(team).get("message", "") and status(team), timeout=30)
+    assert reasons(told)["Stalled"] == ("True", "CreateRefused")
+    team.run("delete", "resourcequota", "none")
+    team.wait("Job is created", lambda: children(team), timeout=60)
+    assert "Stalled" not in reasons(until_phase(team, "Validating"))
+
+
+def test_sigterm_ends_with_status_zero_within_seconds(operator: OperatorProcess) -> None:
+    began = time.monotonic()
+    assert operator.ask_to_stop() == 0
+    assert time.monotonic() - began < 10
+    assert "Traceback" not in operator.log()
+
+
+def test_probes_and_metrics_answer(operator: OperatorProcess) -> None:
+    assert operator.get("/healthz") == (200, "ok")
+    assert operator.get("/readyz") == (200, "ok")
+    assert "workqueue_depth" in operator.get("/metrics")[1]
