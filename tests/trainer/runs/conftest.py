@@ -1,0 +1,25 @@
+"""One S3 server and one tiny model for all runs of the trainer."""
+
+from pathlib import Path
+
+import pytest
+from s3_server import S3Server, s3  # noqa: F401  the fixture
+from trainer_run import WHOLE, Bench, Finished, add_rows
+
+from finetune_api.exit_codes import ExitCode
+
+
+@pytest.fixture(scope="session")
+def bench(s3: S3Server, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:  # noqa: F811
+    return Bench(s3, s3.put_directory("models/tiny", tiny_model_dir), tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def finished(bench: Bench) -> Finished:
+    """A job that ran from preflight to its end, alone and unbroken."""
+    bench.put_rows("whole", add_rows(120))
+    preflight = bench.preflight("whole", **WHOLE)
+    assert preflight.code == ExitCode.SUCCESS, preflight.output
+    training = bench.run(bench.request("whole", digest=preflight.report.data.digest, **WHOLE))
+    assert training.code == ExitCode.SUCCESS, training.output
+    return Finished(bench, preflight, training)

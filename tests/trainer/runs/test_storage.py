@@ -1,0 +1,103 @@
+"""What a real S3 server answers, as the trainer understands it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from s3_server import ADMIN, S3Server, write_credentials
+
+from finetune_api.conditions import Reason
+from finetune_api.layout import OutputLayout
+from finetune_api.spec.model import Storage as StorageSpec
+from finetune_trainer.epoch import claim
+from finetune_trainer.errors import CredentialsError, InfrastructureError, SettingsError, StopRequested
+from finetune_trainer.signals import StopSignal
+from finetune_trainer.storage import Storage
+
+Connect = Callable[..., Storage]
+
+
+@pytest.fixture
+def connect(s3: S3Server, tmp_path: Path) -> Connect:
+    def make(
+        credentials: Path = s3.credentials_dir, check: Callable[[], None] = lambda: None, **spec: object
+    ) -> Storage:
+        settings = StorageSpec.model_validate({"endpoint": s3.endpoint, **spec})
+        return Storage.connect(settings, credentials_dir=credentials, ca_file=tmp_path / "ca.crt", check=check)
+
+    return make
+
+
+def test_an_object_is_written_once_and_the_second_writer_learns_it(connect: Connect) -> None:
+    storage = connect()
+    assert storage.write_if_absent("s3://team/once", b"first")
+    assert not storage.write_if_absent("s3://team/once", b"second")
+    assert storage.read("s3://team/once") == b"first"
+
+
+def test_a_conditional_write_whose_answer_was_lost_counts_as_written(connect: Connect) -> None:
+    storage = connect()
+    storage.write("s3://team/lost", b"mine")
+    assert storage.write_if_absent("s3://team/lost", b"mine")
+
+
+def test_a_missing_object_is_none_and_a_missing_prefix_is_empty(connect: Connect) -> None:
+    storage = connect()
+    assert storage.read("s3://team/nothing") is None
+    assert storage.list_objects("s3://team/nothing/") == []
+
+
+def test_files_survive_the_way_there_and_back(connect: Connect, tmp_path: Path) -> None:
+    storage = connect()
+    for name, size in (("small", 3), ("several-parts", 40 * 2**20)):
+        source = tmp_path / name
+        source.write_bytes(bytes(range(256)) * (size // 256) + b"end")
+        storage.upload(source, f"s3://team/files/{name}")
+    found = storage.list_objects("s3://team/files/")
+    for item, path in zip(found, storage.download(found, tmp_path / "back"), strict=True):
+        assert path.read_bytes() == (tmp_path / item.name).read_bytes()
+    storage.delete(item.uri for item in found)
+    assert storage.list_objects("s3://team/files/") == []
+
+
+def test_a_stop_request_ends_a_download(connect: Connect, tmp_path: Path) -> None:
+    connect().write("s3://team/big", b"x" * 2**20)
+    stop = StopSignal()
+    stop._handle(15, None)
+    storage = connect(check=stop.check)
+    with pytest.raises(StopRequested):
+        storage.download(storage.list_objects("s3://team/big"), tmp_path)
+
+
+def test_a_missing_bucket_is_told_apart_where_the_server_does(connect: Connect, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        connect(write_credentials(tmp_path / "admin", ADMIN)).list_objects("s3://no-such-bucket/x")
+    assert caught.value.reason is Reason.BUCKET_NOT_FOUND
+
+
+def test_a_pod_without_any_identity_is_told_so(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CredentialsError, match="no S3 identity"):
+        connect(tmp_path / "nothing").list_objects("s3://team/x")
+
+
+def test_a_ca_bundle_that_is_not_mounted_is_named(connect: Connect) -> None:
+    with pytest.raises(SettingsError, match="'corp-ca'"):
+        connect(caBundle={"configMapName": "corp-ca"})
+
+
+def test_every_claim_gets_an_epoch_of_its_own_and_only_the_newest_may_commit(connect: Connect) -> None:
+    storage, layout = connect(), OutputLayout.of("s3://team/claims")
+    older, newer = (
+        claim(storage, layout, spec_digest="s", data_digest="d", now="2026-01-31T12:00:00Z") for _ in range(2)
+    )
+    assert (older.number, newer.number) == (1, 2)
+    newer.check()
+    with pytest.raises(InfrastructureError) as caught:
+        older.check()
+    assert caught.value.reason is Reason.SUPERSEDED

@@ -1,0 +1,178 @@
+"""The loop's arithmetic: the same trajectory however a step is cut, and exact resume."""
+
+import math
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from finetune_api.conditions import Reason
+from finetune_api.spec.training import Lora, Training
+from finetune_trainer.data.plan import plan_steps
+from finetune_trainer.errors import DivergedError, InfrastructureError, StopRequested
+from finetune_trainer.loop import train
+from finetune_trainer.model import attach_lora
+from finetune_trainer.schedule import learning_rate
+from finetune_trainer.state import Counters, LoopState, trainable
+
+SETTINGS = {"epochs": 2.0, "tokens_per_step": 96, "learning_rate": 0.01, "warmup_ratio": 0.2, "seed": 7}
+
+
+class Run:
+    """One training run on a fresh copy of the tiny model, and what it told."""
+
+    def __init__(
+        self,
+        tiny_config: LlamaConfig,
+        rows,
+        *,
+        stop_at=None,
+        state=None,
+        validation=5,
+        dropout=0.0,
+        every=1000,
+        **changed,
+    ):
+        torch.manual_seed(0)
+        base = LlamaForCausalLM(tiny_config).requires_grad_(False)
+        self.model = attach_lora(base, Lora(rank=4, dropout=dropout), seed=1)
+        training = Training(**SETTINGS | changed)
+        self.plan = plan_steps(
+            [len(row.token_ids) for row in rows],
+            seed=training.seed, epochs=training.epochs, max_steps=training.max_steps,
+            tokens_per_step=training.tokens_per_step,
+        )  # fmt: skip
+        self.logs, self.states, self.polls, self.stop_at = [], [], 0, stop_at
+        arguments = {"model": self.model, "rows": rows, "validation": rows[:validation], "training": training}
+        self.start = lambda: train(
+            **arguments, plan=self.plan, state=state, on_log=self.logs.append,
+            should_stop=self.poll, on_checkpoint=self.states.append, every_steps=every,
+        )  # fmt: skip
+
+    def poll(self):
+        self.polls += 1
+        return self.stop_at is not None and self.polls > self.stop_at
+
+    def finish(self):
+        self.outcome = self.start()
+        return self
+
+    def adapter(self):
+        return {name: parameter.detach().clone() for name, parameter in trainable(self.model)}
+
+
+def losses(run):
+    return [log.loss for log in run.logs]
+
+
+def test_micro_batches_change_speed_not_the_trajectory(tiny_config, make_rows):
+    """8x1 = 4x2 = 1x8: the loss is normalised by the supervised tokens of the whole step."""
+    rows = make_rows(24)
+    runs = [Run(tiny_config, rows, micro_batch_tokens=tokens).finish() for tokens in (16, 48, 96)]
+    whole = runs[-1]
+    assert len(whole.logs) > 5
+    for run in runs[:-1]:
+        assert losses(run) == pytest.approx(losses(whole), rel=1e-4)
+        drift = [mine - theirs for mine, theirs in zip(losses(run), losses(whole), strict=True)]
+        assert abs(sum(drift)) / len(drift) < 1e-4, "no drift to one side"
+        for name, tensor in run.adapter().items():
+            torch.testing.assert_close(tensor, whole.adapter()[name], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3])
+def test_a_stopped_and_resumed_run_has_the_same_weights_bit_for_bit(tiny_config, make_rows, stop):
+    rows = make_rows(20)
+    straight = Run(tiny_config, rows, dropout=0.1).finish()
+    first = Run(tiny_config, rows, dropout=0.1, stop_at=stop, validation=0)
+    with pytest.raises(StopRequested) as caught:
+        first.start()
+    assert caught.value.reason == Reason.PREEMPTED
+    (state,) = first.states
+    assert state.counters.step == stop
+    saved = LoopState(
+        Counters.model_validate_json(state.counters.model_dump_json()),
+        {name: tensor.clone() for name, tensor in state.tensors.items()},
+    )
+    second = Run(tiny_config, rows, dropout=0.1, state=saved).finish()
+    assert losses(first) + losses(second) == losses(straight)
+    assert all(torch.equal(tensor, straight.adapter()[name]) for name, tensor in second.adapter().items())
+    assert second.outcome.resumed_from_step == stop
+    assert (second.outcome.tokens, second.outcome.steps) == (straight.outcome.tokens, straight.outcome.steps)
+
+
+def test_a_state_is_not_changed_by_later_steps(tiny_config, make_rows):
+    run = Run(tiny_config, make_rows(20), every=2).finish()
+    earlier, later = run.states[0].tensors, run.states[1].tensors
+    assert earlier.keys() == later.keys()
+    assert not all(torch.equal(earlier[name], later[name]) for name in earlier)
+
+
+def test_a_finished_run_has_a_checkpoint_after_its_last_step_and_resumes_to_no_step(tiny_config, make_rows):
+    rows = make_rows(20)
+    done = Run(tiny_config, rows).finish()
+    assert done.states[-1].counters.step == len(done.plan)
+    again = Run(tiny_config, rows, state=done.states[-1]).finish()
+    assert again.logs == []
+    assert again.outcome.final_loss == done.outcome.final_loss
+    assert again.outcome.validation_loss == done.outcome.validation_loss
+    assert all(torch.equal(tensor, done.adapter()[name]) for name, tensor in again.adapter().items())
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tiny_config, make_rows):
+    state = Run(tiny_config, make_rows(20)).finish().states[-1]
+    with pytest.raises(InfrastructureError, match="another order"):
+        Run(tiny_config, make_rows(20), state=state, seed=8).finish()
+
+
+def test_every_step_is_logged_once_in_order_with_its_counts(tiny_config, make_rows):
+    rows = make_rows(20)
+    run = Run(tiny_config, rows, every=3).finish()
+    assert [log.step for log in run.logs] == list(range(1, len(run.plan) + 1))
+    assert run.logs[-1].tokens == 2 * sum(len(row.token_ids) for row in rows)
+    assert run.logs[-1].supervised_tokens == 2 * sum(row.targets for row in rows)
+    assert sum(log.validation_loss is not None for log in run.logs) == 4
+    assert run.logs[-1].validation_loss == run.outcome.validation_loss
+
+
+def test_training_lowers_the_loss_and_moves_the_adapter_alone(tiny_config, make_rows):
+    run = Run(tiny_config, make_rows(12), epochs=15.0)
+    before = {name: parameter.clone() for name, parameter in run.model.named_parameters() if "lora" not in name}
+    run.finish()
+    assert losses(run)[-1] < 0.8 * losses(run)[0]
+    for name, parameter in run.model.named_parameters():
+        if name in before:
+            assert torch.equal(parameter, before[name])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_anything_is_saved(tiny_config, make_rows):
+    run = Run(tiny_config, make_rows(12))
+    with torch.no_grad():
+        run.model.get_base_model().lm_head.weight.fill_(math.nan)
+    with pytest.raises(DivergedError, match="at step 1 of"):
+        run.start()
+    assert run.states == []
+    assert run.logs == []
+
+
+def test_a_stop_request_during_validation_leaves_it_for_saving_the_state(tiny_config, make_rows):
+    run = Run(tiny_config, make_rows(20))
+    first_validation = math.ceil(len(run.plan) / 4)
+    run.stop_at = first_validation
+    with pytest.raises(StopRequested):
+        run.start()
+    assert run.states[-1].counters.step == first_validation
+    assert run.states[-1].counters.validation_loss is None
+    assert run.logs[-1].step == first_validation
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
+        ("cosine", [0.5, 1.0, 1.0, 0.962, 0.854, 0.691, 0.5, 0.309, 0.146, 0.038]),
+    ],
+)
+def test_the_learning_rate_rises_then_falls_as_its_schedule_says(schedule, expected):
+    training = Training(learning_rate=1.0, warmup_ratio=0.2, schedule=schedule)
+    assert [learning_rate(step, 10, training) for step in range(10)] == pytest.approx(expected, abs=5e-4)

@@ -1,0 +1,68 @@
+"""Which rows each optimiser step learns from: a pure function of lengths and settings.
+
+The order comes from a hash of (seed, epoch, row), not from a random generator's state, so a resumed run and another
+version of a library walk through the same steps. The digest in every checkpoint proves it.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+
+Step = tuple[int, ...]
+"""Indices of the rows of one optimiser step."""
+
+
+def plan_steps(
+    lengths: Sequence[int], *, seed: int, epochs: float, max_steps: int | None, tokens_per_step: int
+) -> tuple[Step, ...]:
+    """All steps of a run. Each takes rows until another would exceed `tokens_per_step` real tokens, but at least one.
+
+    `epochs` may be fractional: the last one then takes that share of its rows. Steps run across the end of an epoch.
+    """
+    steps: list[Step] = []
+    step: list[int] = []
+    tokens = 0
+    for row in _order(len(lengths), seed, epochs):
+        if step and tokens + lengths[row] > tokens_per_step:
+            steps.append(tuple(step))
+            if len(steps) == max_steps:
+                return tuple(steps)
+            step, tokens = [], 0
+        step.append(row)
+        tokens += lengths[row]
+    return (*steps, tuple(step))
+
+
+def micro_batches(step: Step, lengths: Sequence[int], budget: int) -> list[Step]:
+    """Cut a step into batches whose padded size is within `budget` tokens, rows of like length together.
+
+    A single row longer than the budget is a batch of its own.
+    """
+    batches: list[Step] = []
+    batch: list[int] = []
+    for row in sorted(step, key=lambda index: (-lengths[index], index)):
+        # The first row is the longest, so it sets the padded length.
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            batches.append(tuple(batch))
+            batch = []
+        batch.append(row)
+    return [*batches, tuple(batch)] if batch else batches
+
+
+def plan_digest(plan: Sequence[Step]) -> str:
+    """`sha256:<hex>` of a plan."""
+    return f"sha256:{hashlib.sha256(json.dumps(plan).encode()).hexdigest()}"
+
+
+def _order(rows: int, seed: int, epochs: float) -> list[int]:
+    order: list[int] = []
+    for epoch in range(math.ceil(epochs)):
+        share = min(1.0, epochs - epoch)
+        order += _shuffled(rows, seed, epoch)[: max(1, round(rows * share))]
+    return order
+
+
+def _shuffled(rows: int, seed: int, epoch: int) -> list[int]:
+    marks = [hashlib.blake2b(f"{seed}:{epoch}:{row}".encode(), digest_size=16).digest() for row in range(rows)]
+    return sorted(range(rows), key=marks.__getitem__)

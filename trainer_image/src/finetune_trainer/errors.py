@@ -1,0 +1,86 @@
+"""Every way a run can end without a result; each class has the exit code that the operator acts on.
+
+    TrainerError
+    ├── SettingsError        10  the spec cannot work as written
+    ├── DataError            11  the data cannot be used
+    ├── CredentialsError     12  S3 refused the job
+    ├── OutOfMemoryError_    13  memory did not suffice
+    ├── DivergedError        14  the loss is not finite
+    ├── InfrastructureError  20  worth another attempt
+    └── StopRequested        75  asked to stop, state saved
+
+Code that finds a fault raises one of these, with a message that names the file, line or field and an advice
+that says what to do. `__main__` alone turns it into a report and an exit code.
+"""
+
+from typing import ClassVar
+
+from finetune_api.conditions import Reason
+from finetune_api.exit_codes import RULE_BY_CODE, ExitCode
+from finetune_api.report import Failure
+
+
+class TrainerError(Exception):
+    """A fault that the user is told about."""
+
+    exit_code: ClassVar[ExitCode]
+
+    def __init__(self, *, reason: Reason, message: str, advice: str) -> None:
+        """Say what happened (`message`, naming file, line or field) and what to do about it (`advice`)."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.advice = advice[:1].upper() + advice[1:].rstrip(".") + "."
+
+    def failure(self) -> Failure:
+        """Describe the fault as the report tells it."""
+        rule = RULE_BY_CODE[int(self.exit_code)]
+        return Failure(
+            failure_class=rule.failure_class,
+            reason=self.reason,
+            message=self.message,
+            advice=self.advice,
+            retryable=rule.retryable,
+        )
+
+
+class SettingsError(TrainerError):
+    """The spec cannot work as written."""
+
+    exit_code = ExitCode.SETTINGS
+
+
+class DataError(TrainerError):
+    """The data cannot be used."""
+
+    exit_code = ExitCode.DATA
+
+
+class CredentialsError(TrainerError):
+    """S3 refused the job's identity."""
+
+    exit_code = ExitCode.CREDENTIALS
+
+
+class OutOfMemoryError_(TrainerError):  # noqa: N801, N818  the underscore keeps it apart from torch's
+    """GPU or host memory did not suffice."""
+
+    exit_code = ExitCode.OUT_OF_MEMORY
+
+
+class DivergedError(TrainerError):
+    """The loss or the weights are no longer finite."""
+
+    exit_code = ExitCode.DIVERGED
+
+
+class InfrastructureError(TrainerError):
+    """A fault outside the job's own input; another attempt may succeed."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+
+class StopRequested(TrainerError):  # noqa: N818  a request, not an error
+    """The pod was asked to leave; what was done is saved."""
+
+    exit_code = ExitCode.PREEMPTED

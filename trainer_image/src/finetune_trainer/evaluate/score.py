@@ -1,0 +1,52 @@
+"""Loss of reference answers: summed per row, so that means do not depend on how rows were batched.
+
+A mean of per-batch means, the usual `eval_loss`, changes with the batch size; perplexity computed from it is wrong.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.plan import micro_batches
+from finetune_trainer.loss import collate, row_losses
+
+
+@dataclass(frozen=True, slots=True)
+class RowLoss:
+    """Loss of one row."""
+
+    total: float
+    """Sum of -log p over its supervised tokens."""
+    tokens: int
+
+
+def score(
+    model: Any,
+    rows: Sequence[Tokenized],
+    batch_tokens: int,
+    on_batch: Callable[[int], None] = lambda _rows: None,
+) -> list[RowLoss]:
+    """Losses of `rows` in their order; batches are padded to at most `batch_tokens` tokens.
+
+    `on_batch` is called with the number of rows of each finished batch; it may raise to stop.
+    """
+    was_training = model.training
+    model.eval()
+    losses: list[RowLoss | None] = [None] * len(rows)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for indices in micro_batches(tuple(range(len(rows))), [len(row.token_ids) for row in rows], batch_tokens):
+            totals = row_losses(model, collate([rows[index] for index in indices], device))
+            for index, total in zip(indices, totals, strict=True):
+                losses[index] = RowLoss(total, rows[index].targets)
+            on_batch(len(indices))
+    model.train(was_training)
+    return [loss for loss in losses if loss is not None]
+
+
+def mean_loss(losses: Sequence[RowLoss]) -> float:
+    """Mean per supervised token over all rows; its exponential is the perplexity."""
+    return sum(loss.total for loss in losses) / sum(loss.tokens for loss in losses)

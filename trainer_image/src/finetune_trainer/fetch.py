@@ -1,0 +1,120 @@
+"""The base model and the data sets, from S3 to the work directory.
+
+Only the files that a model directory in safetensors format consists of are taken; pickled weights and code
+never reach the disk.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from finetune_api.conditions import Reason
+from finetune_api.spec.data import Data, Dataset
+from finetune_trainer.data.prepare import DatasetFiles
+from finetune_trainer.errors import DataError, SettingsError
+from finetune_trainer.manifest import file_sha256
+from finetune_trainer.model_files import check_model_files
+from finetune_trainer.storage import Storage, StoredObject
+
+_DESCRIPTION: Final = frozenset(
+    {
+        "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
+        "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+        "spiece.model", "chat_template.jinja", "chat_template.json",
+    }
+)  # fmt: skip
+"""Files that say what the model is; enough for the tokenizer."""
+_WEIGHTS: Final = (".safetensors", ".safetensors.index.json")
+
+NamedFile = tuple[str, Path]
+"""An object's URI, to name it in messages, and its copy on disk."""
+
+
+@dataclass(frozen=True)
+class FetchedData:
+    """The data sets on disk."""
+
+    files: DatasetFiles
+    digest: str
+    """`sha256:<hex>` over one line per file, `<split> <sha256 of the file>`; splits in the order train,
+    validation, test, data sets in the spec's order, files by name."""
+
+
+def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool) -> Path:
+    """Copy a model directory.
+
+    Args:
+        storage: Where to read.
+        uri: `spec.model.uri`.
+        work_dir: Where to make the directory `model`.
+        weights: False leaves the weights out; that they exist is checked either way.
+
+    Raises:
+        SettingsError: ModelNotFound, ModelInvalid, or the scratch disk is too small.
+
+    """
+    prefix = uri.rstrip("/") + "/"
+    present = [item for item in storage.list_objects(prefix) if item.uri == prefix + item.name]
+    if not present:
+        raise SettingsError(
+            reason=Reason.MODEL_NOT_FOUND,
+            message=f"spec.model.uri: there is nothing under {prefix}",
+            advice="Upload a Hugging Face model directory there, or correct the URI.",
+        )
+    check_model_files({item.name for item in present}, f"spec.model.uri: {prefix}")
+    wanted = [item for item in present if item.name in _DESCRIPTION or (weights and item.name.endswith(_WEIGHTS))]
+    _check_room(wanted, work_dir)
+    directory = work_dir / "model"
+    storage.download(wanted, directory)
+    return directory
+
+
+def fetch_data(storage: Storage, data: Data, work_dir: Path) -> FetchedData:
+    """Copy every data set and take the digest of what was copied.
+
+    Raises:
+        DataError: DatasetNotFound.
+        SettingsError: The scratch disk is too small.
+
+    """
+    digest = hashlib.sha256()
+    splits: dict[str, list[tuple[Dataset, list[NamedFile]]]] = {}
+    for split in ("train", "validation", "test"):
+        splits[split] = []
+        for index, dataset in enumerate(getattr(data, split)):
+            directory = work_dir / "data" / f"{split}-{index}"
+            files = _fetch_dataset(storage, dataset, f"spec.data.{split}[{index}].uri", directory)
+            splits[split].append((dataset, files))
+            digest.update("".join(f"{split} {file_sha256(path)}\n" for _, path in files).encode())
+    return FetchedData(files=DatasetFiles(**splits), digest=f"sha256:{digest.hexdigest()}")
+
+
+def _fetch_dataset(storage: Storage, dataset: Dataset, field: str, directory: Path) -> list[NamedFile]:
+    listed = storage.list_objects(dataset.uri)
+    if dataset.uri.endswith("/"):
+        found = [item for item in listed if item.uri == dataset.uri + item.name and item.name.endswith(".jsonl")]
+    else:
+        found = [item for item in listed if item.uri == dataset.uri]
+    if not found:
+        what = "no .jsonl file under" if dataset.uri.endswith("/") else "no object"
+        raise DataError(
+            reason=Reason.DATASET_NOT_FOUND,
+            message=f"{field}: there is {what} {dataset.uri}",
+            advice="Upload the data there, or correct the URI; a prefix must end in /.",
+        )
+    _check_room(found, directory.parent)
+    return list(zip((item.uri for item in found), storage.download(found, directory), strict=True))
+
+
+def _check_room(objects: Sequence[StoredObject], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    needed, free = sum(item.size for item in objects), shutil.disk_usage(directory).free
+    if needed > free:
+        raise SettingsError(
+            reason=Reason.SETTINGS_INVALID,
+            message=f"spec.resources.scratch: {needed:,} bytes are to be downloaded and {free:,} are free",
+            advice="Raise spec.resources.scratch.",
+        )

@@ -1,0 +1,98 @@
+"""Cross-entropy on supervised tokens only, summed, so that the caller alone decides what it is a mean over.
+
+*Batches* are padded on the right. Under causal attention no real token sees what follows it, so no attention mask is
+needed, and without one the fast causal kernels run. Padding is known by length, never by id: where the pad token is
+the end-of-sequence token, a mask by id would take away the only lesson in stopping.
+
+*The head* is applied to supervised positions alone, a chunk at a time, in float32. It is frozen, so the gradient with
+respect to the hidden states is computed in the forward pass and no logits are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.model import decoder_and_head
+
+_CHUNK: Final = 1024
+"""Positions whose logits exist at once: 1024 x 150,000 float32 logits are 0.6 GB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows padded on the right to the longest one; n counts the supervised tokens of all rows, in order of row."""
+
+    token_ids: Tensor
+    """int64 [rows, length]; padding is 0, which means nothing."""
+    positions: Tensor
+    """int64 [n]: where in the flattened rows the hidden state stands that predicts each supervised token."""
+    targets: Tensor
+    """int64 [n]: the supervised tokens."""
+    targets_per_row: list[int]
+
+
+def collate(rows: Sequence[Tokenized], device: torch.device) -> Batch:
+    """Pad rows to one batch on `device`; positions are found here on the host, so the device is never waited for."""
+    length = max(len(row.token_ids) for row in rows)
+    token_ids = torch.zeros(len(rows), length, dtype=torch.int64)
+    positions = []
+    for index, row in enumerate(rows):
+        token_ids[index, : len(row.token_ids)] = torch.tensor(row.token_ids)
+        # A token is predicted from the state before it.
+        positions.append(torch.tensor(row.supervised[1:], dtype=torch.bool).nonzero()[:, 0] + index * length)
+    flat = torch.cat(positions)
+    return Batch(
+        token_ids=token_ids.to(device, non_blocking=True),
+        positions=flat.to(device, non_blocking=True),
+        targets=token_ids.view(-1)[flat + 1].to(device, non_blocking=True),
+        targets_per_row=[len(part) for part in positions],
+    )
+
+
+def summed_loss(model: Any, batch: Batch) -> Tensor:
+    """Sum of -log p over the supervised tokens of a batch, float32 scalar; differentiable in the adapter."""
+    return _token_losses(model, batch).sum()
+
+
+@torch.no_grad()
+def row_losses(model: Any, batch: Batch) -> list[float]:
+    """Sum of -log p over the supervised tokens of each row."""
+    parts = torch.split(_token_losses(model, batch).double(), batch.targets_per_row)
+    return [float(part.sum()) for part in parts]
+
+
+def _token_losses(model: Any, batch: Batch) -> Tensor:
+    decoder, head = decoder_and_head(model)
+    states = decoder(input_ids=batch.token_ids, use_cache=False).last_hidden_state
+    losses: Tensor = _FrozenHeadLoss.apply(states.flatten(0, 1)[batch.positions], batch.targets, head)
+    return losses
+
+
+class _FrozenHeadLoss(torch.autograd.Function):
+    """-log p [n] of targets [n] given hidden states [n, d], through a linear head that is not trained."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, targets: Tensor, head: nn.Module) -> Tensor:
+        losses = torch.empty(len(targets), dtype=torch.float32, device=states.device)
+        gradient = torch.empty_like(states) if states.requires_grad else None
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            logits = head(states[part]).float()
+            wanted = targets[part, None]
+            normaliser = logits.logsumexp(dim=-1, keepdim=True)
+            losses[part] = (normaliser - logits.gather(1, wanted)).squeeze(1)
+            if gradient is not None:
+                probabilities = logits.sub_(normaliser).exp_()
+                probabilities.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=torch.float32))
+                gradient[part] = probabilities.to(states.dtype) @ head.weight
+        ctx.save_for_backward(gradient)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_outputs[0][:, None].to(gradient.dtype), None, None

@@ -1,0 +1,99 @@
+"""Manifests: the small objects written last that turn uploaded files into a commit.
+
+S3 has no transaction over several objects, but one PUT is atomic. So files go first, under their own prefix,
+and count for nothing until a manifest with their sizes and SHA-256 names them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from finetune_api.base import Message
+from finetune_api.report import TrainerReport
+from finetune_trainer.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What decides a result: equal identities mean the same adapter is wanted."""
+
+    spec_digest: str
+    data_digest: str
+
+
+class FileEntry(Message):
+    """One file of a commit."""
+
+    name: str
+    """Relative to the manifest's prefix."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex."""
+
+
+class CheckpointManifest(Message):
+    """The commit of one checkpoint, `manifest.json` beside its files."""
+
+    schema_version: Literal["1"] = "1"
+    spec_digest: str
+    data_digest: str
+    plan_digest: str
+    epoch: int
+    step: int
+    saved_at: str
+    files: list[FileEntry]
+
+    @property
+    def identity(self) -> Identity:
+        """Whose state this is."""
+        return Identity(self.spec_digest, self.data_digest)
+
+
+class FinalManifest(Message):
+    """The commit of a job's result; there is at most one under an output, ever."""
+
+    schema_version: Literal["1"] = "1"
+    spec_digest: str
+    data_digest: str
+    namespace: str
+    name: str
+    epoch: int
+    prefix: str
+    """URI that the files' names are relative to."""
+    files: list[FileEntry]
+    report: TrainerReport
+
+    @property
+    def identity(self) -> Identity:
+        """Whose result this is."""
+        return Identity(self.spec_digest, self.data_digest)
+
+
+def upload_files(storage: Storage, directory: Path, prefix: str, names: Iterable[str]) -> list[FileEntry]:
+    """Upload the named files of a directory, and describe what was uploaded."""
+    entries = []
+    for name in names:
+        path = directory / name
+        storage.upload(path, prefix + name)
+        entries.append(FileEntry(name=name, size=path.stat().st_size, sha256=file_sha256(path)))
+    return entries
+
+
+def is_intact(entry: FileEntry, path: Path) -> bool:
+    """Whether a downloaded file is the one that the manifest names."""
+    return path.stat().st_size == entry.size and file_sha256(path) == entry.sha256
+
+
+def files_digest(entries: Sequence[FileEntry]) -> str:
+    """`sha256:<hex>` over one line per file, `<sha256> <name>`, in order of name."""
+    lines = "".join(f"{entry.sha256} {entry.name}\n" for entry in sorted(entries, key=lambda each: each.name))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

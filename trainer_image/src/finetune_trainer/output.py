@@ -1,0 +1,83 @@
+"""What an output prefix already holds, and whether it is this job's.
+
+A finished result of the very same job and data is adopted, which makes a FinetuneJob safe to apply again, on
+another cluster too. Anything of another job stays untouched and the job is refused.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from pydantic import ValidationError
+
+from finetune_api.conditions import Reason
+from finetune_api.layout import OutputLayout
+from finetune_trainer.errors import SettingsError
+from finetune_trainer.manifest import CheckpointManifest, FinalManifest, Identity
+from finetune_trainer.storage import Storage
+
+LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedCheckpoint:
+    """A checkpoint whose manifest was found and parsed; its files are not verified yet."""
+
+    prefix: str
+    manifest: CheckpointManifest
+
+
+def finished_result(storage: Storage, layout: OutputLayout, mine: Identity) -> FinalManifest | None:
+    """Find the committed result of this very job and data; None where there is none.
+
+    Raises:
+        SettingsError: OutputOccupied; the output holds a result or checkpoints of another job or other data.
+
+    """
+    content = storage.read(layout.manifest)
+    if content is None:
+        for checkpoint in checkpoints(storage, layout):
+            if checkpoint.manifest.identity != mine:
+                _refuse(checkpoint.prefix, "a checkpoint", checkpoint.manifest.identity, mine)
+        return None
+    try:
+        found = FinalManifest.model_validate_json(content)
+    except ValidationError:
+        _refuse(layout.manifest, "an unreadable manifest", Identity("unknown", "unknown"), mine)
+    if found.identity != mine:
+        owner = f"the result of FinetuneJob {found.namespace}/{found.name}"
+        _refuse(layout.manifest, owner, found.identity, mine)
+    return found
+
+
+def checkpoints(storage: Storage, layout: OutputLayout) -> list[CommittedCheckpoint]:
+    """Every committed checkpoint, newest first: by step, then by epoch where two attempts saved a step."""
+    found = []
+    for item in storage.list_objects(layout.checkpoints):
+        if item.name != "manifest.json":
+            continue
+        content = storage.read(item.uri)
+        try:
+            manifest = CheckpointManifest.model_validate_json(content or b"")
+        except ValidationError:
+            LOG.warning("%s cannot be read as a manifest; this checkpoint is not used", item.uri)
+            continue
+        found.append(CommittedCheckpoint(item.uri.removesuffix("manifest.json"), manifest))
+    return sorted(found, key=lambda each: (each.manifest.step, each.manifest.epoch), reverse=True)
+
+
+def remove_checkpoints(storage: Storage, layout: OutputLayout) -> None:
+    """Remove every checkpoint, once the result is committed and nothing resumes any more."""
+    storage.delete(item.uri for item in storage.list_objects(layout.checkpoints))
+
+
+def _refuse(uri: str, holds: str, theirs: Identity, mine: Identity) -> NoReturn:
+    if theirs.spec_digest == mine.spec_digest:
+        difference = f"same spec, but its data was {theirs.data_digest} and is now {mine.data_digest}"
+    else:
+        difference = f"its spec digest is {theirs.spec_digest}, this job's is {mine.spec_digest}"
+    raise SettingsError(
+        reason=Reason.OUTPUT_OCCUPIED,
+        message=f"spec.output.uri is in use: {uri} holds {holds} ({difference})",
+        advice="Choose another spec.output.uri, or delete what is under it if nobody needs it any more.",
+    )

@@ -1,0 +1,84 @@
+"""What exact resume needs, as tensors and plain numbers: safetensors and JSON hold all of it, nothing is pickled.
+
+No random state is kept: every step seeds the generators from (seed, step).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from finetune_api.base import Message
+from finetune_api.conditions import Reason
+from finetune_trainer.errors import InfrastructureError
+
+_MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW knows about a parameter; its settings come from the spec."""
+
+
+class Counters(Message):
+    """How far a run has come."""
+
+    step: int = 0
+    """Optimiser steps done."""
+    plan_digest: str
+    tokens: int = 0
+    """Real tokens learnt from, padding not counted."""
+    supervised_tokens: int = 0
+    loss: float | None = None
+    """Mean loss per supervised token of the last step."""
+    validation_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """The training loop between two steps."""
+
+    counters: Counters
+    tensors: dict[str, Tensor]
+    """On the CPU: `adapter/<parameter>` and `optimizer/<moment>/<parameter>`."""
+
+
+def trainable(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """Names and parameters of the adapter."""
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def snapshot(counters: Counters, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> LoopState:
+    """A copy of the state that later steps do not change."""
+    tensors = {}
+    for name, parameter in trainable(model):
+        tensors[f"adapter/{name}"] = parameter
+        for moment, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{moment}/{name}"] = value
+    return LoopState(counters, {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()})
+
+
+@torch.no_grad()
+def restore(state: LoopState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a saved state into a fresh model and optimiser.
+
+    Raises:
+        InfrastructureError: the state belongs to another adapter.
+
+    """
+    names = {name for name, _ in trainable(model)}
+    saved = {name.removeprefix("adapter/") for name in state.tensors if name.startswith("adapter/")}
+    if names != saved:
+        raise InfrastructureError(
+            reason=Reason.INTERNAL,
+            message="the checkpoint holds other adapter weights than this job trains",
+            advice="remove the checkpoints under output.uri and create the job again",
+        )
+    for name, parameter in trainable(model):
+        parameter.copy_(state.tensors[f"adapter/{name}"])
+    moments = [_moments(state, name) for name, _ in trainable(model)]
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": dict(enumerate(moments)) if any(moments) else {}, "param_groups": groups})
+
+
+def _moments(state: LoopState, name: str) -> dict[str, Any]:
+    keys = {moment: f"optimizer/{moment}/{name}" for moment in _MOMENTS}
+    return {moment: state.tensors[key] for moment, key in keys.items() if key in state.tensors}

@@ -1,0 +1,116 @@
+"""What is known of each optimiser step, read from the device for many steps at once.
+
+Reading a loss makes the host wait for the device; steps are therefore noted while they run and read every two seconds
+or so, without losing the value of any step.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from finetune_api.conditions import Reason
+from finetune_trainer.errors import DivergedError
+from finetune_trainer.state import Counters
+
+_READ_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """One optimiser step, as it was."""
+
+    step: int
+    """Steps done, this one included."""
+    total_steps: int
+    loss: float
+    """Mean per supervised token of this step."""
+    grad_norm: float
+    """Before clipping."""
+    learning_rate: float
+    tokens: int
+    """Real tokens since the start of the run, earlier attempts included."""
+    supervised_tokens: int
+    tokens_per_second: float
+    """Real tokens, over the steps read together; validation and checkpoints not counted."""
+    validation_loss: float | None = None
+
+    def require_finite(self) -> None:
+        """Check loss and gradient.
+
+        Raises:
+            DivergedError: one of them is not a finite number.
+
+        """
+        if math.isfinite(self.loss) and math.isfinite(self.grad_norm):
+            return
+        raise DivergedError(
+            reason=Reason.DIVERGED,
+            message=f"training diverged: loss {self.loss}, gradient norm {self.grad_norm} at step {self.step} "
+            f"of {self.total_steps}",
+            advice="lower training.learningRate, raise training.warmupRatio or lower method.lora.alpha",
+        )
+
+
+@dataclass(slots=True)
+class _Unread:
+    counters: Counters
+    learning_rate: float
+    loss: Tensor
+    grad_norm: Tensor
+
+
+class StepReader:
+    """Steps whose loss and gradient norm are still on the device."""
+
+    def __init__(self, total_steps: int, done: Counters, clock: Callable[[], float]) -> None:
+        self._total_steps, self._clock = total_steps, clock
+        self._unread: list[_Unread] = []
+        self._read_tokens = self._first_tokens = done.tokens
+        self._seconds = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the clock anew, after something that is not a step."""
+        self._since = self._clock()
+
+    def note(self, counters: Counters, learning_rate: float, loss: Tensor, grad_norm: Tensor) -> None:
+        """Remember a step without waiting for it; `counters` stand after it."""
+        self._unread.append(_Unread(counters, learning_rate, loss, grad_norm))
+
+    def due(self) -> bool:
+        """Whether the last reading is long enough ago."""
+        return self._clock() - self._since >= _READ_SECONDS
+
+    def read(self) -> list[StepLog]:
+        """All steps since the last reading; waits for the device."""
+        if not self._unread:
+            return []
+        values = torch.stack([torch.stack([item.loss, item.grad_norm]) for item in self._unread]).tolist()
+        seconds = max(self._clock() - self._since, 1e-9)
+        rate = (self._unread[-1].counters.tokens - self._read_tokens) / seconds
+        logs = [self._log(item, loss, norm, rate) for item, (loss, norm) in zip(self._unread, values, strict=True)]
+        self._seconds += seconds
+        self._read_tokens = self._unread[-1].counters.tokens
+        self._unread = []
+        self.restart()
+        return logs
+
+    def tokens_per_second(self) -> float:
+        """Over all steps read so far; 0 before the first."""
+        return (self._read_tokens - self._first_tokens) / self._seconds if self._seconds else 0.0
+
+    def _log(self, item: _Unread, loss: float, grad_norm: float, rate: float) -> StepLog:
+        return StepLog(
+            step=item.counters.step,
+            total_steps=self._total_steps,
+            loss=loss,
+            grad_norm=grad_norm,
+            learning_rate=item.learning_rate,
+            tokens=item.counters.tokens,
+            supervised_tokens=item.counters.supervised_tokens,
+            tokens_per_second=rate,
+        )

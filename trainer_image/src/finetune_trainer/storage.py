@@ -1,0 +1,202 @@
+"""S3, the trainer's only outside system.
+
+Works with any service that speaks S3. Checksum trailers are off, because several services refuse them:
+integrity is our own SHA-256 in the manifests, checked on every read that matters. What boto3 raises never
+leaves this module; `storage_errors` has the translation.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from finetune_api.conditions import Reason
+from finetune_api.spec.model import Storage as StorageSpec
+from finetune_trainer.errors import CredentialsError, SettingsError
+from finetune_trainer.storage_errors import error_code, translated
+
+PARALLEL_FILES: Final = 4
+DELETE_BATCH: Final = 1000
+"""The most keys that one DeleteObjects call takes."""
+_TRANSFER: Final = TransferConfig(multipart_chunksize=16 * 2**20, max_concurrency=8)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as a listing shows it."""
+
+    uri: str
+    size: int
+    """Bytes."""
+
+    @property
+    def name(self) -> str:
+        """The part of the key after the last slash."""
+        return self.uri.rpartition("/")[2]
+
+
+class Storage:
+    """Reads and writes objects by their `s3://` URI.
+
+    Every method raises SettingsError(BucketNotFound), CredentialsError(AccessDenied) or
+    InfrastructureError(StorageUnavailable); a missing object is a return value, for the caller to judge.
+    """
+
+    def __init__(self, client: Any, check: Callable[[], None]) -> None:
+        self._client = client
+        self._check = check
+
+    @classmethod
+    def connect(
+        cls, spec: StorageSpec, *, credentials_dir: Path, ca_file: Path, check: Callable[[], None]
+    ) -> "Storage":
+        """Make a client for the spec; nothing is called yet.
+
+        Args:
+            spec: Endpoint, region and addressing.
+            credentials_dir: The mounted Secret, one file per key. Without one, boto3's own chain finds
+                the pod's workload identity.
+            ca_file: Authority to trust; used where it exists.
+            check: Called while bytes of a download flow; what it raises ends the download.
+
+        Raises:
+            CredentialsError: The spec names a Secret that lacks a key.
+            SettingsError: The spec names a CA bundle that is not there.
+
+        """
+        if spec.ca_bundle and not ca_file.exists():
+            raise SettingsError(
+                reason=Reason.SETTINGS_INVALID,
+                message=f"spec.storage.caBundle: key {spec.ca_bundle.key!r} is not in ConfigMap "
+                f"{spec.ca_bundle.config_map_name!r}",
+                advice="Put the PEM bundle under that key.",
+            )
+        style = "path" if spec.path_style else "virtual"
+        client = boto3.client(
+            "s3",
+            endpoint_url=spec.endpoint,
+            region_name=spec.region,
+            verify=str(ca_file) if ca_file.exists() else None,
+            config=Config(
+                s3={"addressing_style": style},
+                retries={"mode": "adaptive", "total_max_attempts": 5},
+                connect_timeout=10,
+                read_timeout=60,
+                max_pool_connections=PARALLEL_FILES * _TRANSFER.max_concurrency,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+            **_static_keys(spec, credentials_dir),
+        )
+        return cls(client, check)
+
+    def list_objects(self, prefix: str) -> list[StoredObject]:
+        """Every object under a prefix, in order of key."""
+        bucket, key = split_uri(prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        with translated("list", prefix):
+            found = [item for page in pages for item in page.get("Contents", [])]
+        return [StoredObject(f"s3://{bucket}/{item['Key']}", item["Size"]) for item in found]
+
+    def download(self, objects: Sequence[StoredObject], directory: Path) -> list[Path]:
+        """Stream objects into a directory, several at once, each under its own name.
+
+        Returns:
+            The files' paths, in the order of the objects.
+
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        targets = [directory / item.name for item in objects]
+        with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+            list(pool.map(self._download_one, objects, targets))
+        return targets
+
+    def _download_one(self, item: StoredObject, target: Path) -> None:
+        bucket, key = split_uri(item.uri)
+        with translated("read", item.uri):
+            self._client.download_file(bucket, key, str(target), Config=_TRANSFER, Callback=lambda _: self._check())
+
+    def upload(self, path: Path, uri: str) -> None:
+        """Stream a file to an object."""
+        bucket, key = split_uri(uri)
+        with translated("write", uri), path.open("rb") as source:
+            self._client.upload_fileobj(source, bucket, key, Config=_TRANSFER)
+
+    def read(self, uri: str) -> bytes | None:
+        """Read a small object; None where there is none."""
+        bucket, key = split_uri(uri)
+        with translated("read", uri):
+            try:
+                return bytes(self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
+            except ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return None
+                raise
+
+    def write(self, uri: str, content: bytes) -> None:
+        """Write a small object, replacing what is there."""
+        bucket, key = split_uri(uri)
+        with translated("write", uri):
+            self._client.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def write_if_absent(self, uri: str, content: bytes) -> bool:
+        """Write a small object unless one is there already; whether it holds this content now.
+
+        A request that is retried after its answer was lost finds its own object: equal content counts as
+        written.
+        """
+        bucket, key = split_uri(uri)
+        with translated("write", uri):
+            try:
+                self._client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+            except ClientError as error:
+                if error_code(error) not in ("PreconditionFailed", "412"):
+                    raise
+                return self.read(uri) == content
+        return True
+
+    def delete(self, uris: Iterable[str]) -> None:
+        """Remove objects; those already gone are fine."""
+        targets = [split_uri(uri) for uri in uris]
+        for start in range(0, len(targets), DELETE_BATCH):
+            batch = targets[start : start + DELETE_BATCH]
+            bucket = batch[0][0]
+            with translated("delete", f"s3://{bucket}/{batch[0][1]}"):
+                self._client.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": key} for _, key in batch], "Quiet": True}
+                )
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an `s3://` URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _static_keys(spec: StorageSpec, directory: Path) -> dict[str, str]:
+    """boto3's arguments for keys from a Secret; empty where the pod's own identity is to be used."""
+    arguments = {
+        "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+        "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+        "aws_session_token": "AWS_SESSION_TOKEN",
+    }
+    keys = {
+        argument: (directory / name).read_text().strip()
+        for argument, name in arguments.items()
+        if (directory / name).exists()
+    }
+    required = [name for argument, name in list(arguments.items())[:2] if not keys.get(argument)]
+    if required and (spec.credentials or keys):
+        secret = spec.credentials.secret_name if spec.credentials else directory.name
+        raise CredentialsError(
+            reason=Reason.ACCESS_DENIED,
+            message=f"Secret {secret!r} (spec.storage.credentials) has no value for {' and '.join(required)}",
+            advice="Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret.",
+        )
+    return keys

@@ -1,0 +1,83 @@
+"""What S3 and the network can answer, as the trainer's errors.
+
+    no such bucket                          SettingsError       BucketNotFound
+    403, unknown or wrong key, no identity  CredentialsError    AccessDenied
+    no connection, TLS, 5xx, the rest       InfrastructureError StorageUnavailable
+
+Messages name the action, the bucket and the key. The server's own text stays out: some services repeat the
+signed request in it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+from finetune_api.conditions import Reason
+from finetune_trainer.errors import CredentialsError, InfrastructureError, SettingsError, TrainerError
+
+_BAD_KEYS: Final = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+}
+_DENIED: Final = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
+
+
+@contextmanager
+def translated(action: str, uri: str) -> Iterator[None]:
+    """Run S3 calls; what they raise leaves as a TrainerError about `action` on `uri`."""
+    try:
+        yield
+    except ClientError as error:
+        raise _from_answer(error, action, uri) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise CredentialsError(
+            reason=Reason.ACCESS_DENIED,
+            message=f"cannot {action} {uri}: the pod has no S3 identity",
+            advice="Set spec.storage.credentials, or spec.storage.serviceAccountName for workload identity.",
+        ) from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise _unavailable(action, uri, type(error).__name__) from error
+
+
+def error_code(error: ClientError) -> str:
+    """Read the service's word for what went wrong, the HTTP status where it has none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _from_answer(error: ClientError, action: str, uri: str) -> TrainerError:
+    code = error_code(error)
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    if code == "NoSuchBucket":
+        return SettingsError(
+            reason=Reason.BUCKET_NOT_FOUND,
+            message=f"cannot {action} {uri}: bucket {bucket!r} does not exist",
+            advice="Correct the bucket in the URI, or create it.",
+        )
+    if code in _BAD_KEYS:
+        return CredentialsError(
+            reason=Reason.ACCESS_DENIED,
+            message=f"cannot {action} {uri}: S3 does not accept the access key or its secret ({code})",
+            advice="Correct the keys in the Secret that spec.storage.credentials names.",
+        )
+    if code in _DENIED:
+        return CredentialsError(
+            reason=Reason.ACCESS_DENIED,
+            message=f"cannot {action} {uri}: S3 answers 403; either the identity may not {action} there, "
+            f"or bucket {bucket!r} does not exist",
+            advice=f"Check the bucket's name, and allow this identity to {action} in it.",
+        )
+    return _unavailable(action, uri, code)
+
+
+def _unavailable(action: str, uri: str, cause: str) -> InfrastructureError:
+    return InfrastructureError(
+        reason=Reason.STORAGE_UNAVAILABLE,
+        message=f"cannot {action} {uri}: {cause}",
+        advice="Check spec.storage.endpoint, its certificate (spec.storage.caBundle), and the service.",
+    )
