@@ -1,0 +1,137 @@
+"""From files on disk to a running FinetuneJob: upload, install, apply."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from examples.demo.target import TEAM, DemoError, Target
+from kubectl import KubectlError
+from rich.console import Console
+
+from finetune_trainer.storage import Storage
+from localcluster.layout import cache_root
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+EXAMPLE: Final = ROOT / "examples" / "order-desk"
+CHART: Final = ROOT / "charts" / "finetune-operator"
+RELEASE: Final = "finetune-operator"
+OPERATOR_NAMESPACE: Final = "finetune-system"
+RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def upload_inputs(target: Target, console: Console) -> None:
+    """Base model (once) and data set to S3."""
+    console.rule("[bold]2  Base model and data in S3")
+    model_dir = cache_root() / "models" / "smollm2-135m-instruct"
+    command = [sys.executable, str(ROOT / "examples" / "base_model.py"), str(model_dir)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise DemoError(made.stderr.strip())
+    sent = _upload_missing(target.storage, model_dir, target.model_uri)
+    console.print(f"  SmolLM2-135M-Instruct  {target.model_uri}  ({sent} files sent)")
+    for split in ("train", "validation", "test"):
+        uri = f"{target.team_uri}/order-desk/{split}.jsonl"
+        target.storage.write(uri, (EXAMPLE / f"{split}.jsonl").read_bytes())
+        rows = (EXAMPLE / f"{split}.jsonl").read_text().count("\n")
+        console.print(f"  {split:<21}  {uri}  ({rows} rows)")
+
+
+def _upload_missing(storage: Storage, directory: Path, prefix: str) -> int:
+    present = {item.name: item.size for item in storage.list_objects(f"{prefix}/")}
+    missing = [path for path in sorted(directory.iterdir()) if present.get(path.name) != path.stat().st_size]
+    for path in missing:
+        storage.upload(path, f"{prefix}/{path.name}")
+    return len(missing)
+
+
+def install_operator(target: Target, console: Console) -> None:
+    """The chart, by Helm, as a platform team would."""
+    console.rule("[bold]3  The operator, by Helm")
+    repository, _, tag = target.operator_image.rpartition(":")
+    settings = {"image.repository": repository, "image.tag": tag, "trainer.image": target.trainer_image}
+    _clear_interrupted_release(target)
+    console.print(f"  $ helm upgrade --install {RELEASE} charts/finetune-operator -n {OPERATOR_NAMESPACE}")
+    done = _helm(
+        target, "upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "5m",
+        *[part for key, value in settings.items() for part in ("--set-string", f"{key}={value}")],
+    )  # fmt: skip
+    if done.returncode:
+        raise DemoError(f"helm: {done.stderr.strip()}")
+    crd = "crd/finetunejobs.finetune.dev"
+    target.kubectl.run("wait", "--for=condition=Established", crd, "--timeout=60s")
+    console.print(f"  operator {target.operator_image}\n  trainer  {target.trainer_image}")
+
+
+def _clear_interrupted_release(target: Target) -> None:
+    """Helm refuses to go on from an install that was cut off; the jobs and their definition stay."""
+    found = _helm(target, "status", RELEASE, "--output", "json")
+    if found.returncode == 0 and json.loads(found.stdout)["info"]["status"].startswith("pending-"):
+        _helm(target, "uninstall", RELEASE, "--wait")
+
+
+def _helm(target: Target, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kubeconfig = ["--kubeconfig", str(target.kubectl.kubeconfig)] if target.kubectl.kubeconfig else []
+    command = [target.helm, *kubeconfig, "--namespace", OPERATOR_NAMESPACE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def apply(target: Target, console: Console, *, seed: int = 0) -> str:
+    """The team's namespace, Secret and job; the job's name."""
+    console.rule("[bold]4  The job")
+    team = target.kubectl.inside(TEAM)
+    team.apply(*team_objects(target, TEAM))
+    name = _next_name(target)
+    manifest = job_manifest(target, name, seed)
+    try:
+        team.apply(manifest)
+    except KubectlError as error:
+        raise DemoError(error.stderr.strip()) from error
+    console.print(f"  $ kubectl apply -f examples/order-desk/finetunejob.yaml   # as {name}")
+    return name
+
+
+def team_objects(target: Target, namespace: str) -> list[dict[str, Any]]:
+    """What a team's namespace needs before its first job."""
+    objects: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": RESTRICTED}},
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "s3-credentials", "namespace": namespace},
+            "stringData": target.keys,
+        },
+    ]
+    if target.ca_pem:
+        metadata = {"name": "s3-ca", "namespace": namespace}
+        objects.append(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": target.ca_pem}}
+        )
+    return objects
+
+
+def _next_name(target: Target) -> str:
+    """Each demo is a new job: settings that decide a result are immutable."""
+    taken = {item["metadata"]["name"] for item in target.kubectl.inside(TEAM).items("finetunejobs")}
+    taken |= {item.uri.split("/adapters/")[1].split("/")[0] for item in _outputs(target)}
+    return next(name for number in range(1, 10_000) if (name := f"order-desk-{number}") not in taken)
+
+
+def _outputs(target: Target) -> list[Any]:
+    return target.storage.list_objects(f"{target.team_uri}/adapters/")
+
+
+def job_manifest(target: Target, name: str, seed: int) -> dict[str, Any]:
+    """The committed example with this run's name, seed and S3."""
+    manifest: dict[str, Any] = yaml.safe_load((EXAMPLE / "finetunejob.yaml").read_text())
+    manifest["metadata"]["name"] = name
+    spec = manifest["spec"]
+    spec["model"]["uri"] = target.model_uri
+    for split in ("train", "validation", "test"):
+        spec["data"][split] = [{"uri": f"{target.team_uri}/order-desk/{split}.jsonl"}]
+    spec["output"]["uri"] = f"{target.team_uri}/adapters/{name}"
+    spec["storage"] = target.storage_spec.model_dump(exclude_none=True)
+    spec.setdefault("training", {})["seed"] = seed
+    return manifest

@@ -1,0 +1,149 @@
+"""Which cluster and which S3 the demo uses: the embedded ones, or what the current context and environment name."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kubectl import Kubectl
+from rich.console import Console
+
+from finetune_api.spec.model import CaBundle, Credentials
+from finetune_api.spec.model import Storage as StorageSpec
+from finetune_trainer.storage import Storage
+from localcluster import facts as cluster_facts
+from localcluster import images
+
+TEAM: Final = "team-a"
+CURRENT_NEEDS: Final = {
+    "DEMO_OPERATOR_IMAGE": "operator image with tag, pullable by the cluster",
+    "DEMO_TRAINER_IMAGE": "trainer image with tag, pullable by the cluster",
+    "DEMO_BUCKET": "S3 bucket that the demo may write",
+    "AWS_ACCESS_KEY_ID": "S3 identity",
+    "AWS_SECRET_ACCESS_KEY": "S3 identity",
+}
+
+
+class DemoError(RuntimeError):
+    """Something a user can mend; the message says how."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Everything the demo needs to know about where it runs."""
+
+    kubectl: Kubectl
+    helm: str
+    operator_image: str
+    trainer_image: str
+    model_uri: str
+    team_uri: str
+    """Prefix for data and adapters."""
+    storage_spec: StorageSpec
+    """How pods reach S3."""
+    keys: dict[str, str]
+    """The team's S3 keys, for its Secret."""
+    ca_pem: str | None
+    storage: Storage
+    """How this program reaches the same S3, as an administrator."""
+    stop: str | None
+    """The command that stops the cluster, where it is ours."""
+
+
+def find_target(console: Console) -> Target:
+    """Prepare the cluster that CLUSTER names.
+
+    Raises:
+        DemoError: the cluster cannot be had; says what is missing.
+
+    """
+    choice = os.environ.get("CLUSTER", "embedded")
+    if choice == "embedded":
+        return _embedded(console)
+    if choice == "current":
+        return _current()
+    raise DemoError(f"CLUSTER={choice} is neither embedded nor current")
+
+
+def _embedded(console: Console) -> Target:
+    console.rule("[bold]1  A Kubernetes on this machine")
+    prepared = subprocess.run([sys.executable, "-m", "localcluster", "prepare"], check=False)
+    if prepared.returncode:
+        raise DemoError("the local cluster could not be prepared; the lines above say why")
+    facts = cluster_facts.load("default")
+    ca_pem = facts.s3_ca_file.read_text()
+    admin, team = facts.s3_identities["admin"], facts.s3_identities[TEAM]
+    return Target(
+        kubectl=Kubectl(facts.binaries / "kubectl", facts.kubeconfig),
+        helm=str(facts.binaries / "helm"),
+        operator_image=images.reference(facts, "operator"),
+        trainer_image=images.reference(facts, "trainer"),
+        model_uri="s3://models/smollm2-135m-instruct",
+        team_uri=f"s3://{TEAM}",
+        storage_spec=StorageSpec(
+            endpoint=facts.s3_endpoint,
+            ca_bundle=CaBundle(config_map_name="s3-ca"),
+            credentials=Credentials(secret_name="s3-credentials"),  # noqa: S106 - the Secret's name
+        ),
+        keys={"AWS_ACCESS_KEY_ID": team.access_key, "AWS_SECRET_ACCESS_KEY": team.secret_key},
+        ca_pem=ca_pem,
+        storage=connect(StorageSpec(endpoint=facts.s3_endpoint_host), admin.access_key, admin.secret_key, ca_pem),
+        stop="make cluster-down",
+    )
+
+
+def _current() -> Target:
+    missing = [f"{name} ({meaning})" for name, meaning in CURRENT_NEEDS.items() if not os.environ.get(name)]
+    if missing:
+        raise DemoError("CLUSTER=current needs in the environment: " + "; ".join(missing))
+    programs = {name: shutil.which(name) for name in ("kubectl", "helm")}
+    absent = [name for name, path in programs.items() if path is None]
+    if absent:
+        raise DemoError(f"CLUSTER=current needs {' and '.join(absent)} on the PATH")
+    bucket = os.environ["DEMO_BUCKET"]
+    ca_path = os.environ.get("AWS_CA_BUNDLE") if os.environ.get("DEMO_S3_ENDPOINT") else None
+    ca_pem = Path(ca_path).read_text() if ca_path else None
+    spec = StorageSpec(
+        endpoint=os.environ.get("DEMO_S3_ENDPOINT"),
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        ca_bundle=CaBundle(config_map_name="s3-ca") if ca_pem else None,
+        credentials=Credentials(secret_name="s3-credentials"),  # noqa: S106 - the Secret's name
+    )
+    access_key, secret_key = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+    return Target(
+        kubectl=Kubectl(Path(programs["kubectl"] or "")),
+        helm=programs["helm"] or "",
+        operator_image=os.environ["DEMO_OPERATOR_IMAGE"],
+        trainer_image=os.environ["DEMO_TRAINER_IMAGE"],
+        model_uri=f"s3://{bucket}/models/smollm2-135m-instruct",
+        team_uri=f"s3://{bucket}/{TEAM}",
+        storage_spec=spec,
+        keys={"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key},
+        ca_pem=ca_pem,
+        storage=connect(spec, access_key, secret_key, ca_pem),
+        stop=None,
+    )
+
+
+def connect(spec: StorageSpec, access_key: str, secret_key: str, ca_pem: str | None) -> Storage:
+    """The trainer's own S3 module, fed like in a pod: keys and CA as files, gone once the client is made."""
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        (directory / "AWS_ACCESS_KEY_ID").write_text(access_key)
+        (directory / "AWS_SECRET_ACCESS_KEY").write_text(secret_key)
+        plain = spec.model_copy(update={"ca_bundle": None})
+        ca_file = _keep_ca(ca_pem)
+        return Storage.connect(plain, credentials_dir=directory, ca_file=ca_file, check=lambda: None)
+
+
+def _keep_ca(ca_pem: str | None) -> Path:
+    """boto3 reads the CA file at every new connection, so it has to stay."""
+    if ca_pem is None:
+        return Path("/nonexistent")
+    with tempfile.NamedTemporaryFile("w", suffix=".crt", delete=False) as file:
+        file.write(ca_pem)
+    return Path(file.name)
