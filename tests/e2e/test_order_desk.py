@@ -1,0 +1,27 @@
+"""The example of the README, on the real model: tuned beats base on rows never seen, whatever the seed."""
+
+from typing import Any
+
+import pytest
+from examples.demo.target import Target
+from order_desk_run import run_order_desk
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+
+def assert_tuned_is_better(job: dict[str, Any]) -> None:
+    headline = job["status"]["evaluation"]["metrics"][0]
+    assert headline["name"] == "exact_match"
+    assert headline["verdict"] == "better"
+    assert float(headline["low"]) > 0
+    assert float(headline["tuned"]) > float(headline["fewShot"])
+
+
+def test_tuned_beats_base_with_an_interval_that_excludes_zero(order_desk: dict[str, Any]) -> None:
+    assert_tuned_is_better(order_desk)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_tuned_beats_base_on_other_seeds_too(installed: Target, seed: int) -> None:
+    assert_tuned_is_better(run_order_desk(installed, seed))

@@ -1,0 +1,77 @@
+"""kubectl as tests and the demo use it: the real binary, answers parsed."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class KubectlError(RuntimeError):
+    """kubectl refused; `stderr` is what a user would have read."""
+
+    def __init__(self, arguments: tuple[str, ...], stderr: str) -> None:
+        super().__init__(f"kubectl {' '.join(arguments)}: {stderr.strip()}")
+        self.stderr = stderr
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """One kubectl binary on one cluster, optionally in one namespace."""
+
+    binary: Path
+    kubeconfig: Path | None = None
+    """None: the current context of whoever runs this."""
+    namespace: str | None = None
+
+    def inside(self, namespace: str) -> "Kubectl":
+        """The same cluster, in a namespace."""
+        return Kubectl(self.binary, self.kubeconfig, namespace)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The full command line."""
+        cluster = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig else []
+        scope = ["--namespace", self.namespace] if self.namespace else []
+        return [str(self.binary), *cluster, *scope, *arguments]
+
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+        """Run kubectl; its stdout, or KubectlError."""
+        done = subprocess.run(
+            self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if done.returncode:
+            raise KubectlError(arguments, done.stderr)
+        return done.stdout
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Apply objects as a user would, by `kubectl apply -f -`.
+
+        Documents, not a List: for a List kubectl falls back to its own, vaguer validation.
+        """
+        self.run("apply", "-f", "-", stdin="\n---\n".join(json.dumps(item) for item in objects))
+
+    def get(self, *arguments: str) -> dict[str, Any] | None:
+        """One object or list, or None where it does not exist."""
+        text = self.run("get", *arguments, "--ignore-not-found", "-o", "json")
+        return json.loads(text) if text.strip() else None
+
+    def items(self, *arguments: str) -> list[dict[str, Any]]:
+        """The items of a list."""
+        found = self.get(*arguments)
+        return found["items"] if found else []
+
+    def wait(
+        self, what: str, reached: Callable[[], Any], *, timeout: float = 300, interval: float = 1, explain: str = ""
+    ) -> Any:
+        """Poll until `reached()` is truthy and return it; the failure says what was awaited and what was there."""
+        deadline = time.monotonic() + timeout
+        while True:
+            value = reached()
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                seen = self.run("describe", *explain.split()) if explain else ""
+                raise AssertionError(f"not within {timeout:g} s: {what}\n{seen}")
+            time.sleep(interval)

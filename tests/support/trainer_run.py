@@ -1,0 +1,184 @@
+"""The trainer's real entry point, started as the pod starts it: a subprocess, files, one environment variable."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from s3_server import SECRETS, S3Server
+
+from finetune_api.digest import spec_digest
+from finetune_api.progress import PREFIX, Progress
+from finetune_api.report import TERMINATION_MESSAGE_BYTES, TrainerReport
+from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
+from finetune_api.spec.job import FinetuneJobSpec
+
+ROOT: Final = Path(__file__).parents[2]
+TIMEOUT_SECONDS: Final = 240
+WHOLE: Final[dict[str, dict[str, Any]]] = {"training": {"maxSteps": 100}, "checkpoint": {"everySteps": 10}}
+"""Sections of a job with time for something to happen: 100 steps, a checkpoint every 10."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of the trainer ended, as the operator sees it."""
+
+    code: int
+    message: bytes
+    """The termination message."""
+    output: str
+    """stdout and stderr."""
+
+    @property
+    def report(self) -> TrainerReport:
+        return TrainerReport.model_validate_json(self.message)
+
+    @property
+    def progress(self) -> list[Progress]:
+        return list(progress_in(self.output.splitlines()))
+
+
+@dataclass
+class Bench:
+    """Starts trainers with one model and one bucket."""
+
+    s3: S3Server
+    model_uri: str
+    scratch: Path
+
+    def request(self, name: str, kind: str = "train", digest: str | None = None, **sections: Any) -> TrainerRequest:
+        """A small job's work order; `sections` are merged into the spec."""
+        spec = {
+            "model": {"uri": self.model_uri},
+            "data": {"train": [{"uri": f"s3://team/{name}/data/"}], "maxTokens": 128},
+            "training": {"maxSteps": 4, "epochs": 100, "tokensPerStep": 256, "learningRate": 0.01},
+            "evaluation": {"maxNewTokens": 4, "metrics": ["exact_match", "chrf"]},
+            "output": {"uri": f"s3://team/{name}/out"},
+            "storage": {"endpoint": self.s3.endpoint, "credentials": {"secretName": "s3"}},
+            "resources": {"gpus": {"count": 0}, "cpu": "1"},
+        }
+        for section, values in sections.items():
+            spec[section] = {**spec.get(section, {}), **values}
+        parsed = FinetuneJobSpec.model_validate(spec)
+        return TrainerRequest(
+            kind=kind,
+            namespace="team",
+            name=name,
+            uid=f"uid-{name}",
+            spec=parsed,
+            spec_digest=spec_digest(parsed),
+            data_digest=digest,
+        )
+
+    def start(self, request: TrainerRequest, credentials: Path | None = None) -> "Running":
+        """Start a trainer and return at once."""
+        scratch = self.scratch / f"run-{len(list(self.scratch.iterdir()))}"
+        scratch.mkdir()
+        command = [
+            sys.executable, "-m", "finetune_trainer", request.kind, f"--work-dir={scratch / 'work'}",
+            f"--credentials-dir={credentials or self.s3.credentials_dir}",
+            f"--ca-file={scratch / 'no-ca.crt'}", f"--termination-message-path={scratch / 'message'}",
+        ]  # fmt: skip
+        # Without byte code on disk, importing torch alone takes half a minute.
+        dropped = ("AWS_", "FINETUNE_", "PYTHONDONTWRITEBYTECODE")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+        environment = {
+            **inherited,
+            "PYTHONPATH": f"{ROOT / 'operator/src'}:{ROOT / 'trainer_image/src'}",
+            ENVIRONMENT_VARIABLE: request.model_dump_json(exclude_none=True),
+        }
+        log = (scratch / "log").open("wb")
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        log.close()
+        return Running(process, scratch)
+
+    def run(self, request: TrainerRequest, credentials: Path | None = None) -> Outcome:
+        """Run a trainer to its end."""
+        return self.start(request, credentials).wait()
+
+    def preflight(self, name: str, **sections: Any) -> Outcome:
+        """Run the preflight of a small job."""
+        return self.run(self.request(name, "preflight", **sections))
+
+    def train(self, name: str, **sections: Any) -> Outcome:
+        """Run the training of a small job on the data as it is now."""
+        return self.run(self.request(name, digest=self.digest(name), **sections))
+
+    def digest(self, name: str) -> str:
+        """The digest of a job's data, as preflight reports it."""
+        content = hashlib.sha256(self.s3.get(f"s3://team/{name}/data/rows.jsonl")).hexdigest()
+        lines = f"train {content}\n"
+        return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+    def put_rows(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write a job's data set, one file."""
+        body = "".join(json.dumps(row) + "\n" for row in rows)
+        self.s3.put(f"{name}/data/rows.jsonl", body.encode())
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job with its result in S3."""
+
+    bench: Bench
+    preflight: Outcome
+    training: Outcome
+    root: str = "s3://team/whole/out/"
+
+
+@dataclass
+class Running:
+    """A trainer at work."""
+
+    process: subprocess.Popen[bytes]
+    scratch: Path
+
+    def wait(self) -> Outcome:
+        """Wait for the end; a hang fails the test."""
+        try:
+            code = self.process.wait(TIMEOUT_SECONDS)
+        finally:
+            self.process.kill()
+        message = self.scratch / "message"
+        outcome = Outcome(code, message.read_bytes() if message.exists() else b"", self._output())
+        # What must hold for every run, however it ends.
+        assert len(outcome.message) <= TERMINATION_MESSAGE_BYTES
+        assert not any(secret in text for secret in SECRETS for text in (outcome.output, outcome.message.decode()))
+        return outcome
+
+    def stop(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait_for(self, condition: Callable[[Progress], bool]) -> None:
+        """Wait for a progress line; the trainer's end before it fails the test."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not any(condition(progress) for progress in progress_in(self._output().splitlines())):
+            assert self.process.poll() is None, self._output()
+            assert time.monotonic() < deadline, "no such progress"
+            time.sleep(0.01)
+
+    def _output(self) -> str:
+        return (self.scratch / "log").read_text(errors="replace")
+
+
+def progress_in(lines: list[str]) -> Iterator[Progress]:
+    """Progress lines, in order."""
+    return (
+        Progress.model_validate_json(line.removeprefix(PREFIX))
+        for line in lines
+        if line.startswith(PREFIX) and line.endswith("}")
+    )
+
+
+def add_rows(count: int) -> list[dict[str, str]]:
+    """Rows of a task with a rule: sums of two digits."""
+    pairs = [(a, b) for a in range(20) for b in range(20)]
+    return [{"instruction": f"{a} plus {b}", "response": f"{a + b}"} for a, b in pairs[:count]]
