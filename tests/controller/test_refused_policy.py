@@ -1,0 +1,44 @@
+"""A child Job that could not be created: whose name it is and what the API server said decide what follows."""
+
+import pytest
+from scenarios import VALIDATED, Scenario, check
+
+from finetune_api.names import Kind
+from finetune_operator.observe import Refusal, RefusalKind
+
+
+def refused(job: Kind, kind: RefusalKind, message: str) -> dict[Kind, Refusal]:
+    return {job: Refusal(kind=kind, message=message)}
+
+
+SCENARIOS = {
+    "a foreign Job is a collision": Scenario(
+        refusals=refused("preflight", RefusalKind.FOREIGN, "tune-preflight"),
+        phase="Failed",
+        reason="NameCollision",
+        says="tune-preflight exists",
+    ),
+    "a leftover Job is waited for": Scenario(
+        refusals=refused("preflight", RefusalKind.LEFTOVER, "Waiting for an earlier Job"),
+        phase="Pending",
+        reason="Pending",
+    ),
+    "a refused Job stalls and is tried again": Scenario(
+        refusals=refused("preflight", RefusalKind.REFUSED, "exceeded quota"),
+        phase="Pending",
+        reason="CreateRefused",
+        says="exceeded quota",
+    ),
+    "a refused training Job leaves the job validated": Scenario(
+        status=VALIDATED,
+        refusals=refused("train", RefusalKind.REFUSED, "exceeded quota"),
+        phase="Starting",
+        reason="CreateRefused",
+        says="refused the train Job: exceeded quota",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SCENARIOS.values(), ids=SCENARIOS)
+def test_scenario(case: Scenario) -> None:
+    check(case)
