@@ -5,14 +5,11 @@ from datetime import datetime
 from finetune_api.conditions import Reason
 from finetune_api.digest import spec_digest
 from finetune_api.report import TrainerReport
-from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
-from finetune_operator.actions import CreateJob
 from finetune_operator.child_view import ChildView, Stand, view
 from finetune_operator.failures import failure
-from finetune_operator.manifests.job import child_job
 from finetune_operator.observe import Child, FinetuneJob, Observed
-from finetune_operator.policies import lost_report, refused, suspend
+from finetune_operator.policies import create, lost_report, suspend
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step, failed
 
@@ -24,7 +21,8 @@ def step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datet
     child = observed.preflight
     seen = view(child, spec_digest(spec), now)
     if seen.stand == Stand.MISSING:
-        return _create(job, spec, observed, settings)
+        begun = Step(phase="Validating", reason=Reason.PREFLIGHT_RUNNING, message=CHECKING)
+        return create.step(job, spec, "preflight", data_digest=None, begun=begun, observed=observed, settings=settings)
     if seen.stand == Stand.LOST and child is not None:
         return lost_report.step(job, child.job, "Validating")
     if seen.report is not None:
@@ -32,23 +30,6 @@ def step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datet
     if seen.failure is not None:
         return failed(seen.failure)
     return _waiting(seen, child)
-
-
-def _create(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, settings: Settings) -> Step:
-    refusal = observed.refusals.get("preflight")
-    if refusal is not None:
-        return refused.step(job, "preflight", refusal, "Pending")
-    request = TrainerRequest(
-        kind="preflight",
-        namespace=job.key.namespace,
-        name=job.key.name,
-        uid=job.uid,
-        spec=spec,
-        spec_digest=spec_digest(spec),
-    )
-    image = job.status.image or settings.trainer_image
-    create = CreateJob(kind="preflight", manifest=child_job(job, spec, request, image, settings))
-    return Step(phase="Validating", reason=Reason.PREFLIGHT_RUNNING, message=CHECKING, actions=(create,))
 
 
 def _passed(report: TrainerReport) -> Step:

@@ -13,8 +13,11 @@ LEFTOVER_SECONDS: Final = 2.0
 REFUSED_SECONDS: Final = 30.0
 """Quota comes free when another job ends, which nobody tells us."""
 
+_BEFORE: Final[dict[Kind, Phase]] = {"preflight": "Pending", "train": "Starting"}
+"""Where a job stands before it has this Job."""
 
-def step(job: FinetuneJob, kind: Kind, refusal: Refusal, phase: Phase) -> Step:
+
+def step(job: FinetuneJob, kind: Kind, refusal: Refusal) -> Step:
     """A taken name ends the job, a Job on its way out is waited for, and a refusal is tried again."""
     if refusal.kind == RefusalKind.FOREIGN:
         name = child_name(job.key.name, kind)
@@ -22,9 +25,9 @@ def step(job: FinetuneJob, kind: Kind, refusal: Refusal, phase: Phase) -> Step:
         advice = "Rename or remove that Job, then create the FinetuneJob again, or give the FinetuneJob another name."
         return failed(failure("Settings", Reason.NAME_COLLISION, message, advice))
     if refusal.kind == RefusalKind.LEFTOVER:
-        return Step(phase=phase, reason=Reason.PENDING, message=refusal.message, recheck_after=LEFTOVER_SECONDS)
+        return Step(phase=_BEFORE[kind], reason=Reason.PENDING, message=refusal.message, recheck_after=LEFTOVER_SECONDS)
     return Step(
-        phase=phase,
+        phase=_BEFORE[kind],
         reason=Reason.CREATE_REFUSED,
         message=f"The cluster refused the {kind} Job: {refusal.message}",
         stalled=True,

@@ -5,15 +5,12 @@ from datetime import datetime
 from finetune_api.conditions import Reason
 from finetune_api.digest import spec_digest
 from finetune_api.report import TrainerReport
-from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.status import FailureStatus
-from finetune_operator.actions import CreateJob
 from finetune_operator.child_view import ChildView, Stand, view
 from finetune_operator.failures import failure
-from finetune_operator.manifests.job import child_job
 from finetune_operator.observe import Child, FinetuneJob, Observed
-from finetune_operator.policies import lost_report, refused, suspend
+from finetune_operator.policies import create, lost_report, suspend
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step, failed
 
@@ -31,7 +28,10 @@ def step(
     child = observed.train
     seen = view(child, spec_digest(spec), now)
     if seen.stand == Stand.MISSING:
-        return _create(job, spec, data_digest, observed, settings)
+        begun = Step(phase="Starting", reason=Reason.TRAINER_STARTING, message=_starting(spec))
+        return create.step(
+            job, spec, "train", data_digest=data_digest, begun=begun, observed=observed, settings=settings
+        )
     if seen.stand == Stand.LOST and child is not None:
         return lost_report.step(job, child.job, "Starting")
     if seen.report is not None:
@@ -39,24 +39,6 @@ def step(
     if seen.failure is not None:
         return _failed(seen, seen.failure, child)
     return _under_way(seen, spec, child)
-
-
-def _create(job: FinetuneJob, spec: FinetuneJobSpec, data_digest: str, observed: Observed, settings: Settings) -> Step:
-    refusal = observed.refusals.get("train")
-    if refusal is not None:
-        return refused.step(job, "train", refusal, "Starting")
-    request = TrainerRequest(
-        kind="train",
-        namespace=job.key.namespace,
-        name=job.key.name,
-        uid=job.uid,
-        spec=spec,
-        spec_digest=spec_digest(spec),
-        data_digest=data_digest,
-    )
-    image = job.status.image or settings.trainer_image
-    create = CreateJob(kind="train", manifest=child_job(job, spec, request, image, settings))
-    return Step(phase="Starting", reason=Reason.TRAINER_STARTING, message=_starting(spec), actions=(create,))
 
 
 def _succeeded(report: TrainerReport) -> Step:

@@ -1,0 +1,43 @@
+"""A child Job that is not there: it is asked for, unless that has just been refused."""
+
+from dataclasses import replace
+
+from finetune_api.digest import spec_digest
+from finetune_api.names import Kind
+from finetune_api.request import TrainerRequest
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_operator.actions import CreateJob
+from finetune_operator.manifests.job import child_job
+from finetune_operator.observe import FinetuneJob, Observed
+from finetune_operator.policies import refused
+from finetune_operator.settings import Settings
+from finetune_operator.step import Step
+
+
+def step(
+    job: FinetuneJob,
+    spec: FinetuneJobSpec,
+    kind: Kind,
+    *,
+    data_digest: str | None,
+    begun: Step,
+    observed: Observed,
+    settings: Settings,
+) -> Step:
+    """Ask for the Job, and the job has `begun`; `data_digest` is what preflight validated, None for preflight."""
+    refusal = observed.refusals.get(kind)
+    if refusal is not None:
+        return refused.step(job, kind, refusal)
+    request = TrainerRequest(
+        kind=kind,
+        namespace=job.key.namespace,
+        name=job.key.name,
+        uid=job.uid,
+        spec=spec,
+        spec_digest=spec_digest(spec),
+        data_digest=data_digest,
+    )
+    # What preflight has checked is trained by the same program, also across an upgrade of the operator.
+    image = job.status.image or settings.trainer_image
+    create = CreateJob(kind=kind, manifest=child_job(job, spec, request, image, settings))
+    return replace(begun, actions=(create,))
