@@ -196,7 +196,7 @@ def second(facts: Facts) -> Iterator[tuple[Layout, Traces]]:
     lifecycle.down(layout, purge=True)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(name="stopped cluster", minutes=2)
 @pytest.mark.parametrize("ending", ["down", "kill"])
 def test_a_stopped_cluster_leaves_no_trace_and_its_neighbour_running(
     second: tuple[Layout, Traces], facts: Facts, kubectl: Kubectl, ending: str
@@ -220,7 +220,7 @@ def test_a_stopped_cluster_leaves_no_trace_and_its_neighbour_running(
     assert kubectl.items("nodes")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(name="dead component", minutes=1)
 def test_a_component_that_dies_is_reported_with_its_log_and_not_restarted(second: tuple[Layout, Traces]) -> None:
     layout, _ = second
     lifecycle.up(layout)

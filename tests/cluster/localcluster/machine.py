@@ -104,10 +104,30 @@ def stop(plan: Plan, process: Process | None) -> None:
         except TimeoutError:
             _signal(process.pid, signal.SIGKILL)
             wait_until(lambda: not process.alive, seconds=10, what="the cluster to be killed")
-    interface = Path("/sys/class/net") / plan.host_interface
-    wait_until(lambda: not interface.exists(), seconds=20, what=f"interface {plan.host_interface} to go")
-    wait_until(lambda: remove_cgroups(plan.cgroup), seconds=20, what=f"control groups {plan.cgroup} to empty")
+    kill_members(plan.cgroup)
+    remove_interface(plan.host_interface)
+    wait_until(lambda: remove_cgroups(plan.cgroup), seconds=60, what=f"control groups {plan.cgroup} to empty")
     plan.layout.process.unlink(missing_ok=True)
+
+
+def kill_members(cgroup: str) -> None:
+    """End what still runs in the cluster's control groups; nobody else puts processes there."""
+    for hierarchy in cgroup_hierarchies():
+        for members in (hierarchy / cgroup.lstrip("/")).rglob("cgroup.procs"):
+            for pid in _members(members):
+                _signal(pid, signal.SIGKILL)
+
+
+def remove_interface(name: str) -> None:
+    """Remove the machine's end of the link, and with it the other one.
+
+    It would go with the cluster's network namespace, but the kernel keeps that for as long as a socket of a
+    dead process still waits for its peer: minutes, where both were killed.
+    """
+    if (Path("/sys/class/net") / name).exists():
+        # The kernel may be quicker: then the command fails, and all is well.
+        subprocess.run(("ip", "link", "delete", name), check=False, capture_output=True)
+    wait_until(lambda: not (Path("/sys/class/net") / name).exists(), seconds=60, what=f"interface {name} to go")
 
 
 def remove_cgroups(cgroup: str) -> bool:
@@ -125,6 +145,13 @@ def remove_cgroups(cgroup: str) -> bool:
 def inside(process: Process, *argv: str) -> tuple[str, ...]:
     """`argv`, to be run in the cluster's mount and network namespaces."""
     return ("nsenter", f"--target={process.first_in_namespace}", "--mount", "--net", *argv)
+
+
+def _members(file: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in file.read_text().split()]
+    except OSError:  # removed, or a threaded group, which cannot be read
+        return []
 
 
 def _link(plan: Plan, process: Process) -> None:
