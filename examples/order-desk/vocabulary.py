@@ -39,9 +39,8 @@ ITEMS: dict[str, str] = {
 }  # fmt: skip
 
 ITEMS_HELD_OUT: dict[str, str] = {
-    "benches": "bench", "bowls": "bowl", "curtains": "curtain", "helmets": "helmet", "kettles": "kettle",
-    "umbrellas": "umbrella", "desk lamps": "desk lamp", "shirts": "shirt", "suitcases": "suitcase",
-    "wall hooks": "wall hook",
+    "brooms": "broom", "door mats": "door mat", "hats": "hat", "kites": "kite", "pencils": "pencil",
+    "ropes": "rope", "sofas": "sofa", "spades": "spade", "stools": "stool", "teapots": "teapot",
 }  # fmt: skip
 
 FRAMES = [
@@ -64,12 +63,12 @@ FRAMES = [
 ]
 
 FRAMES_HELD_OUT = [
-    "Any chance of {order} {when}?",
-    "Kindly ship {order} {when}.",
-    "The school has run short, so {order} {when}.",
-    "{when} somebody should bring {order}.",
-    "I was told to buy {order} {when}.",
-    "Good morning! We'd take {order} {when}.",
+    "Would you put aside {order} {when}?",
+    "The hotel has asked me for {order} {when}.",
+    "{when} I must have {order}.",
+    "Do add {order} {when} to our account.",
+    "We are short of {order} {when}.",
+    "Happy to take {order} {when}, thank you.",
 ]
 
 CLOSINGS = [
