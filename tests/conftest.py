@@ -3,19 +3,31 @@
 import hashlib
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from api_server import api_server
 from full_run import FullRun
 from kubectl import Kubectl
+from sampling import sample
 
 from finetune_operator.generate import TARGETS
 from localcluster import facts as cluster_facts
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE_SHARE = 4
-"""Without --full, one slow case in this many runs."""
+SAMPLE_MINUTES = 7
+"""Without --full, slow cases run for about this long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowRun:
+    """Arguments of the marker `slow`."""
+
+    name: str
+    """Cases of one name are taken or left together."""
+    minutes: float
+    """What all of them take."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,16 +45,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep a sample of the slow cases that the commit chooses: reproducible, and another one next time."""
     if config.getoption("--full"):
         return
+    runs = {item: SlowRun(**mark.kwargs) for item in items if (mark := item.get_closest_marker("slow"))}
     seed = config.getoption("--sample-seed") or _commit()
-    slow = sorted((item for item in items if item.get_closest_marker("slow")), key=lambda item: _rank(seed, item))
-    left_out = set(slow[max(1, len(slow) // SAMPLE_SHARE) :])
+    chosen = sample({run.name: run.minutes for run in runs.values()}, seed, SAMPLE_MINUTES)
+    left_out = {item for item, run in runs.items() if run.name not in chosen}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
-
-
-def _rank(seed: str, item: pytest.Item) -> str:
-    return hashlib.sha256(f"{seed} {item.nodeid}".encode()).hexdigest()
 
 
 def _commit() -> str:

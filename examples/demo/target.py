@@ -74,7 +74,11 @@ def _embedded(console: Console) -> Target:
     prepared = subprocess.run([sys.executable, "-m", "localcluster", "prepare"], check=False)
     if prepared.returncode:
         raise DemoError("the local cluster could not be prepared; the lines above say why")
-    facts = cluster_facts.load("default")
+    return embedded_target(cluster_facts.load())
+
+
+def embedded_target(facts: cluster_facts.Facts) -> Target:
+    """A local cluster that runs and has the images."""
     ca_pem = facts.s3_ca_file.read_text()
     admin, team = facts.s3_identities["admin"], facts.s3_identities[TEAM]
     return Target(

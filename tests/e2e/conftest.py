@@ -10,7 +10,7 @@ from examples.demo.target import Target, find_target
 from kubectl import Kubectl
 from order_desk_run import run_order_desk
 from rich.console import Console
-from team import TINY_MODEL, Team
+from team import Team, make_namespace, team_of, upload_tiny_model
 from tiny_model import make_tiny_model
 
 TEAM = "e2e-team"
@@ -33,32 +33,37 @@ def installed(target: Target) -> Target:
 def tiny_model(installed: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random model, on disk and in S3."""
     directory = make_tiny_model(tmp_path_factory.mktemp("tiny"))
-    for path in directory.iterdir():
-        installed.storage.upload(path, f"{TINY_MODEL}/{path.name}")
+    upload_tiny_model(directory, installed.storage)
     return directory
 
 
 @pytest.fixture(scope="session")
 def team_namespace(installed: Target) -> Iterator[Kubectl]:
     """A restricted namespace with the team's credentials."""
-    kubectl = installed.kubectl
-    kubectl.run("delete", "namespace", TEAM, "--ignore-not-found", timeout=300)
-    for item in demo_job.team_objects(installed, TEAM):
-        kubectl.apply(item)
-    yield kubectl.inside(TEAM)
-    kubectl.run("delete", "namespace", TEAM, "--wait=false")
+    installed.kubectl.run("delete", "namespace", TEAM, "--ignore-not-found", timeout=300)
+    yield make_namespace(installed, TEAM)
+    installed.kubectl.run("delete", "namespace", TEAM, "--wait=false")
 
 
 @pytest.fixture
 def team(installed: Target, team_namespace: Kubectl, tiny_model: Path) -> Team:
     """The team, with a prefix of its own for this test."""
-    return Team(team_namespace, installed.storage, installed.storage_spec.endpoint or "")
+    return team_of(installed, team_namespace)
 
 
 @pytest.fixture(scope="module")
 def shared_team(installed: Target, team_namespace: Kubectl, tiny_model: Path) -> Team:
     """The same for a whole module, for cases that run side by side."""
-    return Team(team_namespace, installed.storage, installed.storage_spec.endpoint or "")
+    return team_of(installed, team_namespace)
+
+
+@pytest.fixture(scope="session")
+def finished(installed: Target, team_namespace: Kubectl, tiny_model: Path) -> Team:
+    """A team with a job called `finished` that is, one for every test that looks at it and keeps its output."""
+    team = team_of(installed, team_namespace)
+    team.submit(team.job("finished"))
+    team.completed("finished")
+    return team
 
 
 @pytest.fixture(scope="session")

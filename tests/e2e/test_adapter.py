@@ -35,13 +35,12 @@ print(json.dumps({"loss": total / count}))
 """
 
 
-def test_plain_peft_scores_the_adapter_as_status_says(team: Team, tiny_model: Path, tmp_path: Path) -> None:
-    team.submit(team.job("plain"))
-    status = team.completed("plain")
+def test_plain_peft_scores_the_adapter_as_status_says(finished: Team, tiny_model: Path, tmp_path: Path) -> None:
+    team, status = finished, finished.get("finished")["status"]
     adapter, rows = tmp_path / "adapter", tmp_path / "test.jsonl"
     objects = team.storage.list_objects(status["artifact"]["uri"])
     team.storage.download(objects, adapter)
-    rows.write_bytes(team.storage.read(f"s3://{team.bucket}/e2e/{team.run}/plain/test.jsonl") or b"")
+    rows.write_bytes(team.storage.read(f"s3://{team.bucket}/e2e/{team.run}/finished/test.jsonl") or b"")
     command = [sys.executable, "-c", SCORE, str(tiny_model), str(adapter), str(rows)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     reported = next(m for m in status["evaluation"]["metrics"] if m["name"] == "loss")

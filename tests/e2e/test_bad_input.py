@@ -124,15 +124,13 @@ def test_a_foreign_job_is_never_touched(submitted: Team) -> None:
     assert foreign["spec"]["suspend"] is True
 
 
-def test_an_output_with_another_jobs_adapter_is_refused_and_kept(shared_team: Team) -> None:
-    shared_team.submit(shared_team.job("first"))
-    shared_team.completed("first")
-    before = shared_team.objects("first")
-    shared_team.submit(shared_team.job("second", output={"uri": shared_team.output("first")}))
-    failure = shared_team.failed("second")
+def test_an_output_with_another_jobs_adapter_is_refused_and_kept(finished: Team) -> None:
+    before = finished.objects("finished")
+    finished.submit(finished.job("second", output={"uri": finished.output("finished")}))
+    failure = finished.failed("second")
     assert failure["reason"] == "OutputOccupied"
-    assert "first" in failure["message"]
-    assert set(before) <= set(shared_team.objects("first"))
+    assert "finished" in failure["message"]
+    assert set(before) <= set(finished.objects("finished"))
 
 
 def test_no_case_leaks_a_secret(submitted: Team, installed: Any) -> None:

@@ -14,6 +14,7 @@ BLOCKS = blocks(PAGE)
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
+@pytest.mark.slow(name="order desk", minutes=6)
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.command for block in BLOCKS])
 def test_a_command_of_the_tutorial_prints_what_the_page_says(
     block: ConsoleBlock, installed: Target, order_desk: dict[str, Any]

@@ -33,7 +33,7 @@ def is_training(job: dict[str, Any]) -> bool:
     return job["status"].get("progress", {}).get("stage") in ("baseline", "training", "evaluating")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(name="three kills", minutes=3)
 def test_the_operator_killed_at_three_points_leaves_one_job_one_adapter_and_the_same_status(team: Team) -> None:
     # Long enough that the third kill falls into training, however long the operator takes to come back.
     longer = {
@@ -60,13 +60,6 @@ def test_the_operator_killed_at_three_points_leaves_one_job_one_adapter_and_the_
         seen.pop(part)
     assert seen == expected
     assert len([uri for uri in team.objects("disturbed") if uri.endswith("adapter_model.safetensors")]) == 1
-
-
-@pytest.fixture(scope="module")
-def finished(shared_team: Team) -> Team:
-    shared_team.submit(shared_team.job("finished"))
-    shared_team.completed("finished")
-    return shared_team
 
 
 def test_the_status_of_a_finished_job_tells_the_whole_result(finished: Team) -> None:
@@ -121,7 +114,7 @@ def test_one_byte_changed_after_validation_is_refused_and_the_digests_named(team
     assert not [uri for uri in team.objects("changed") if "adapter" in uri]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(name="suspend", minutes=2)
 def test_a_suspended_job_frees_its_pod_and_goes_on_from_its_checkpoint(team: Team) -> None:
     training = {"tokensPerStep": 64, "learningRate": 0.01, "epochs": 80}
     team.submit(team.job("pausing", training=training, checkpoint={"everySteps": 5}))

@@ -17,11 +17,13 @@ def assert_tuned_is_better(job: dict[str, Any]) -> None:
     assert float(headline["tuned"]) > float(headline["fewShot"])
 
 
+@pytest.mark.slow(name="order desk", minutes=6)
 def test_tuned_beats_base_with_an_interval_that_excludes_zero(order_desk: dict[str, Any]) -> None:
     assert_tuned_is_better(order_desk)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=pytest.mark.slow(name=f"order desk, seed {seed}", minutes=6)) for seed in (1, 2)]
+)
 def test_tuned_beats_base_on_other_seeds_too(installed: Target, seed: int) -> None:
     assert_tuned_is_better(run_order_desk(installed, seed))

@@ -4,6 +4,7 @@ Tests that passed on this very tree are remembered outside the repository and no
 anew. The result is written to docs/test-full.md when every case has run.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -12,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+RESULT = "docs/test-full.md"
 
 
 class FullRun:
@@ -57,7 +60,7 @@ class FullRun:
             *[f"- failed: `{node}`" for node in sorted(self.failed)],
             *[f"- skipped: `{node}`" for node in sorted(self.skipped)],
         ]
-        (self.root / "docs" / "test-full.md").write_text("\n".join(lines).rstrip() + "\n")
+        (self.root / RESULT).write_text("\n".join(lines).rstrip() + "\n")
 
 
 def _cache() -> Path:
@@ -66,6 +69,10 @@ def _cache() -> Path:
 
 
 def _tree(root: Path) -> str:
-    """The commit's tree; the result file itself does not count as a change."""
-    command = ["git", "rev-parse", "HEAD^{tree}"]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    """Digest of the commit's files and of what was changed since; the result itself is no change."""
+    files = [line for line in _git(root, "ls-tree", "-r", "HEAD").splitlines() if not line.endswith(RESULT.encode())]
+    return hashlib.sha256(b"\n".join(files) + _git(root, "diff", "HEAD", "--", ".", f":!{RESULT}")).hexdigest()
+
+
+def _git(root: Path, *argv: str) -> bytes:
+    return subprocess.run(("git", *argv), cwd=root, capture_output=True, check=True).stdout

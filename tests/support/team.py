@@ -3,8 +3,11 @@
 import json
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from examples.demo import job as demo_job
+from examples.demo.target import Target
 from kubectl import Kubectl
 
 from finetune_trainer.storage import Storage
@@ -119,3 +122,21 @@ class Team:
     def objects(self, name: str) -> list[str]:
         """Keys in S3 under a job's output."""
         return [item.uri for item in self.storage.list_objects(self.output(name) + "/")]
+
+
+def make_namespace(target: Target, name: str) -> Kubectl:
+    """A restricted namespace with credentials for S3."""
+    for item in demo_job.team_objects(target, name):
+        target.kubectl.apply(item)
+    return target.kubectl.inside(name)
+
+
+def team_of(target: Target, namespace: Kubectl) -> Team:
+    """A team in `namespace` of the target's cluster."""
+    return Team(namespace, target.storage, target.storage_spec.endpoint or "")
+
+
+def upload_tiny_model(directory: Path, storage: Storage) -> None:
+    """Put a model where the team's jobs look for it."""
+    for path in directory.iterdir():
+        storage.upload(path, f"{TINY_MODEL}/{path.name}")
