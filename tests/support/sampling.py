@@ -1,7 +1,7 @@
 """Which slow cases a run takes: as many as fit a few minutes, chosen by a seed.
 
-A slow case is marked `slow(name=..., minutes=...)`. Cases that share a run (one fine-tune that several tests look at) share
-its name, cost its minutes once and are taken or left together.
+A slow case is marked `slow(name=..., minutes=...)`. Cases that share a run (one fine-tune that several tests look at)
+share its name, cost its minutes once and are taken or left together.
 """
 
 import hashlib

@@ -149,7 +149,8 @@ def inside(process: Process, *argv: str) -> tuple[str, ...]:
 
 def _members(file: Path) -> list[int]:
     try:
-        return [int(pid) for pid in file.read_text().split()]
+        # 0 stands for a process that this one may not see, and would be a signal to this one's own group.
+        return [pid for pid in map(int, file.read_text().split()) if pid]
     except OSError:  # removed, or a threaded group, which cannot be read
         return []
 
