@@ -33,7 +33,7 @@ def layout() -> Iterator[Layout]:
 def team_on(layout: Layout) -> Team:
     """Start the cluster, install the operator, let a team in."""
     found = lifecycle.up(layout)
-    images.build_images(layout, found)
+    images.push_images(layout, found)
     target = embedded_target(found)
     demo_job.install_operator(target, Console())
     return team_of(target, make_namespace(target, "team-a"))

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable
 
 from localcluster import facts, lifecycle
+from localcluster.background import in_background
+from localcluster.build import build_all
 from localcluster.console import note
 from localcluster.doctor import complaints
-from localcluster.images import build_images
+from localcluster.images import build_images, push_images
 from localcluster.layout import Layout, layout_of
 
 
@@ -22,7 +24,8 @@ def _doctor(_layout: Layout, _options: argparse.Namespace) -> int:
 
 
 def _build(layout: Layout, _options: argparse.Namespace) -> int:
-    lifecycle.build(layout)
+    lifecycle.provide_tools()
+    build_all(layout)
     return 0
 
 
@@ -33,13 +36,19 @@ def _up(layout: Layout, options: argparse.Namespace) -> int:
 
 
 def _images(layout: Layout, _options: argparse.Namespace) -> int:
-    for name, reference in build_images(layout, facts.load(layout.name)).items():
+    build_images(layout)
+    for name, reference in push_images(layout, facts.load(layout.name)).items():
         print(f"{name} {reference}")
     return 0
 
 
 def _prepare(layout: Layout, _options: argparse.Namespace) -> int:
-    build_images(layout, lifecycle.up(layout))
+    lifecycle.provide_tools()
+    # Side by side: compiling waits for linkers, image builds for disk and network.
+    images_built = in_background(lambda: build_images(layout))
+    found = lifecycle.up(layout)
+    images_built()
+    push_images(layout, found)
     return 0
 
 

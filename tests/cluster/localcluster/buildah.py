@@ -36,15 +36,13 @@ class Buildah:
         argv = (*self._argv, "inspect", "--type", "image", image)
         return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
-    def build(self, dockerfile: Path, context: Path, tag: str, arguments: Mapping[str, str]) -> str:
-        """Build `dockerfile` and tag the image; returns its id, 64 hexadecimal digits."""
-        identity = self._folder / "image-id"
+    def build(self, dockerfile: Path, context: Path, tag: str, arguments: Mapping[str, str]) -> None:
+        """Build `dockerfile` and tag the image."""
         # Not a container of its own for each RUN: that needs rights which not every machine gives to root.
-        argv = ["build", "--isolation=chroot", "--layers", f"--iidfile={identity}", f"--tag={tag}"]
+        argv = ["build", "--isolation=chroot", "--layers", f"--tag={tag}"]
         argv += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         argv += [f"--volume={source}:{target}{mode}" for source, target, mode in self._volumes()]
         self.run(*argv, f"--file={dockerfile}", str(context))
-        return identity.read_text().strip().removeprefix("sha256:")
 
     def push(self, image: str, destination: str) -> None:
         """Push to a registry without TLS; layers it has are not sent again."""

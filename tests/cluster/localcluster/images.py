@@ -28,18 +28,36 @@ _UNREAD = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man
            "var/cache/apt", "var/lib/apt/lists", "var/log")  # fmt: skip
 
 
-def build_images(layout: Layout, facts: Facts) -> dict[str, str]:
-    """Build and push both images, unless the registry has them; returns a reference for each.
-
-    The tag is a digest of all that decides the content, so a reference never changes its meaning.
-    """
-    tag = source_digest(_SOURCE)[:12]
+def build_images(layout: Layout) -> None:
+    """Build both images, unless they were built of the same sources before; no cluster is needed."""
+    buildah, tag = Buildah(layout.cache / "buildah"), _tag()
     for name, dockerfile in _DOCKERFILES.items():
+        image = _local(name, tag)
+        if not buildah.exists(image):
+            base = _base(buildah, layout.cache)
+            with step(f"build image finetune-{name}:{tag}"):
+                buildah.build(_SOURCE / dockerfile, _SOURCE, image, {"BASE": base, "UV_OPTIONS": ""})
+
+
+def push_images(layout: Layout, facts: Facts) -> dict[str, str]:
+    """Push both images, unless the registry has them; returns a reference for each."""
+    buildah, tag = Buildah(layout.cache / "buildah"), _tag()
+    for name in _DOCKERFILES:
         if not in_registry(facts.registry_push, f"finetune-{name}", tag):
-            _build_and_push(Buildah(layout.cache / "buildah"), layout, dockerfile, facts, f"finetune-{name}:{tag}")
+            with step(f"push image finetune-{name}:{tag}"):
+                buildah.push(_local(name, tag), f"{facts.registry_push}/finetune-{name}:{tag}")
     references = {name: f"{facts.registry}/finetune-{name}:{tag}" for name in _DOCKERFILES}
     _record(layout).write_text(json.dumps(references, indent=2) + "\n")
     return references
+
+
+def _tag() -> str:
+    """A digest of all that decides the content, so that a reference never changes its meaning."""
+    return source_digest(_SOURCE)[:12]
+
+
+def _local(name: str, tag: str) -> str:
+    return f"finetune.test/finetune-{name}:{tag}"
 
 
 def source_digest(source: Path) -> str:
@@ -81,15 +99,6 @@ def reference(facts: Facts, name: str) -> str:
 
 def _record(layout: Layout) -> Path:
     return layout.root / "images.json"
-
-
-def _build_and_push(buildah: Buildah, layout: Layout, dockerfile: str, facts: Facts, image: str) -> None:
-    base = _base(buildah, layout.cache)
-    with step(f"build image {image}"):
-        arguments = {"BASE": base, "UV_OPTIONS": ""}
-        identity = buildah.build(_SOURCE / dockerfile, _SOURCE, f"finetune.test/{image}", arguments)
-    with step(f"push image {image}"):
-        buildah.push(identity, f"{facts.registry_push}/{image}")
 
 
 def _base_recipe() -> str:

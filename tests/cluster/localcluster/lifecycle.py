@@ -11,7 +11,7 @@ from kubectl import Kubectl, KubectlError
 
 from localcluster import facts, machine
 from localcluster.addons import addons, gpu_patch
-from localcluster.build import build_all, missing, pause_archive
+from localcluster.build import build_all, pause_archive
 from localcluster.component import TcpPort
 from localcluster.console import step
 from localcluster.doctor import can_install, complaints, install, missing_tools
@@ -24,8 +24,8 @@ from localcluster.storage import identities, missing_buckets
 from localcluster.timing import wait_until
 
 
-def build(layout: Layout) -> None:
-    """Install missing tools where that is possible, then compile what is not yet compiled.
+def provide_tools() -> None:
+    """Install missing tools where that is possible.
 
     Raises:
         RuntimeError: something is missing that cannot be installed from here.
@@ -36,13 +36,12 @@ def build(layout: Layout) -> None:
     lacking = complaints()
     if lacking:
         raise RuntimeError("\n".join(lacking))
-    build_all(layout)
 
 
 def up(layout: Layout) -> facts.Facts:
     """Start the cluster, or make sure that the running one is complete; returns its facts."""
-    if complaints() or missing(layout):
-        build(layout)
+    provide_tools()
+    build_all(layout)
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with machine.machine_lock():
         process = machine.running(layout)
