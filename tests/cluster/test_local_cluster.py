@@ -220,6 +220,15 @@ def test_a_stopped_cluster_leaves_no_trace_and_its_neighbour_running(
     assert kubectl.items("nodes")
 
 
+def test_an_interface_that_a_dead_cluster_left_is_removed_and_one_that_is_gone_is_no_error() -> None:
+    name = "finetune-left"
+    subprocess.run(("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}2"), check=True)
+    machine.remove_interface(name)
+    machine.remove_interface(name)
+    left = {path.name for path in Path("/sys/class/net").iterdir()}
+    assert not left & {name, f"{name}2"}
+
+
 @pytest.mark.slow(name="dead component", minutes=1)
 def test_a_component_that_dies_is_reported_with_its_log_and_not_restarted(second: tuple[Layout, Traces]) -> None:
     layout, _ = second
