@@ -9,7 +9,7 @@ import pytest
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Columns
 from finetune_trainer.data.problems import Problems, RowError, Source
-from finetune_trainer.data.read import read_jsonl
+from finetune_trainer.data.read import read_rows
 from finetune_trainer.data.rows import Turn, parse_row
 from finetune_trainer.errors import DataError
 
@@ -33,7 +33,7 @@ def test_a_bad_line_is_named_by_file_and_line(tmp_path: Path, name: str) -> None
     path = tmp_path / "rows.jsonl"
     path.write_bytes(GOOD + b"\n" + line)
     problems = Problems()
-    good = list(read_jsonl("s3://b/rows.jsonl", path, problems))
+    good = list(read_rows("s3://b/rows.jsonl", path, problems))
     assert [str(source) for source, _ in good] == ["s3://b/rows.jsonl:1"]
     with pytest.raises(DataError) as caught:
         problems.raise_if_any()
@@ -46,7 +46,7 @@ def test_a_utf_16_file_is_one_problem_not_one_per_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes((GOOD.decode() * 5).encode("utf-16"))
     problems = Problems()
-    assert list(read_jsonl("rows.jsonl", path, problems)) == []
+    assert list(read_rows("rows.jsonl", path, problems)) == []
     assert problems.total == 1
     assert "UTF-16" in problems.shown[0]
 
@@ -55,7 +55,7 @@ def test_unicode_line_ends_inside_text_do_not_end_a_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"response": "a\u2028b\x0bc"}, ensure_ascii=False) + "\r\n")
     problems = Problems()
-    assert [raw["response"] for _, raw in read_jsonl("rows.jsonl", path, problems)] == ["a\u2028b\x0bc"]
+    assert [raw["response"] for _, raw in read_rows("rows.jsonl", path, problems)] == ["a\u2028b\x0bc"]
 
 
 def test_ten_bad_rows_are_shown_and_all_are_counted() -> None:

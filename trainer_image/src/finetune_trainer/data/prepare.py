@@ -13,7 +13,7 @@ from finetune_api.report import DataSummary
 from finetune_api.spec.data import Data, Dataset
 from finetune_trainer.data.encode import Encoder, Tokenized
 from finetune_trainer.data.problems import Problems, RowError
-from finetune_trainer.data.read import read_jsonl
+from finetune_trainer.data.read import read_rows
 from finetune_trainer.data.rows import Row, parse_row
 from finetune_trainer.data.split import split_rows
 from finetune_trainer.data.template import Render, make_render
@@ -117,14 +117,14 @@ def _read_side(name: str, datasets: list[tuple[Dataset, LocalFiles]], problems: 
             raise DataError(
                 reason=Reason.DATASET_EMPTY,
                 message=f"data.{name}: {dataset.uri} holds no rows",
-                advice="upload the rows, one JSON object per line, or remove the data set from the job",
+                advice="upload the rows or remove the data set from the job",
             )
     return rows
 
 
 def _read_file(label: str, path: Path, dataset: Dataset, problems: Problems) -> list[Row]:
     rows = []
-    for source, raw in read_jsonl(label, path, problems):
+    for source, raw in read_rows(label, path, problems):
         try:
             rows.append(parse_row(raw, dataset.columns, source))
         except RowError as error:

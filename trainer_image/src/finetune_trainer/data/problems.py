@@ -1,7 +1,7 @@
 """Bad rows, gathered so that a user repairs a data set in one go instead of one row per run."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import DataError
@@ -15,10 +15,17 @@ class Source:
     """Where a row comes from, as a user finds it."""
 
     file: str
-    line: int
+    number: int | None = None
+    """None: the file as a whole."""
+    unit: Literal["line", "row", "index"] = "line"
+    """Lines and rows (of Parquet) count from 1; an index into a JSON array from 0, as every language does."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        if self.number is None:
+            return self.file
+        if self.unit == "index":
+            return f"{self.file}[{self.number}]"
+        return f"{self.file}:{self.number}" if self.unit == "line" else f"{self.file} row {self.number}"
 
 
 class RowError(ValueError):
@@ -26,6 +33,15 @@ class RowError(ValueError):
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}; {remedy}")
+        self.problem, self.remedy = problem, remedy
+
+
+class FileError(RowError):
+    """From `source` on, a file cannot be read: what follows would be a guess."""
+
+    def __init__(self, source: Source, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.source = source
 
 
 @dataclass(slots=True)

@@ -1,68 +1,76 @@
-"""Strict reading of JSONL: every row is an object in UTF-8, or its file and line are named.
+"""From a file to raw objects: which reader reads it is decided by the end of its name, here alone."""
 
-Lines end at a line feed alone (JSON text may hold other Unicode line ends); blank lines are skipped.
-"""
-
-import json
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from finetune_trainer.data.problems import Problems, RowError, Source
+from finetune_trainer.data.formats.base import LIMITS, Limits, RawRow, ReadItem
+from finetune_trainer.data.formats.json_array import read_json
+from finetune_trainer.data.formats.jsonl import read_jsonl
+from finetune_trainer.data.formats.start import check_start
+from finetune_trainer.data.formats.table import read_csv, read_tsv
+from finetune_trainer.data.formats.unpack import PACKINGS, open_unpacked
+from finetune_trainer.data.problems import FileError, Problems, RowError, Source
 
-RawRow = dict[str, Any]
-"""One object as it stands in the file; parsed into a Row by `rows.parse_row` and nowhere else."""
+_TEXT: Final[dict[str, Callable[[str, BufferedReader, Limits], Iterator[ReadItem]]]] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+}
+"""Readers of text, which may be packed."""
+_PARQUET: Final = ".parquet"
+_OTHER_PACKINGS: Final = (".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".gzip", ".zstd")
+KNOWN: Final = f"{', '.join(_TEXT)}, each also with {' or '.join(PACKINGS)}, and {_PARQUET}"
+"""The names of data files, for messages."""
 
 
-def read_jsonl(label: str, path: Path, problems: Problems) -> Iterator[tuple[Source, RawRow]]:
-    """The objects of one file with their places, line by line; what is not an object goes to `problems`.
+def is_data_file(name: str) -> bool:
+    """Whether a file can be read by its name."""
+    ending, packing = _ending(name)
+    return ending in _TEXT or (ending == _PARQUET and packing is None)
+
+
+def looks_like_data(name: str) -> bool:
+    """Whether a file that can't be read holds rows by its name: `rows.jsonl.bz2`, `rows.parquet.gz`."""
+    outer = Path(name.lower())
+    is_packed = outer.suffix in (*PACKINGS, *_OTHER_PACKINGS)
+    return is_packed and Path(outer.stem).suffix in (*_TEXT, _PARQUET) and not is_data_file(name)
+
+
+def read_rows(label: str, path: Path, problems: Problems, limits: Limits = LIMITS) -> Iterator[tuple[Source, RawRow]]:
+    """The objects of one file with their places; what is not an object goes to `problems`.
 
     `label` is the name the user knows the file by (its URI).
     """
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            source = Source(label, number)
-            if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-                problems.add(source, RowError("the file is UTF-16", "save it as UTF-8 without a byte order mark"))
-                return
-            if not line.strip():
-                continue
-            try:
-                yield source, _parse_line(line)
-            except RowError as error:
-                problems.add(source, error)
-
-
-def _parse_line(line: bytes) -> RawRow:
-    if line.startswith(BOM_UTF8):
-        raise RowError("the line starts with a byte order mark", "save the file as UTF-8 without one")
     try:
-        value = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise RowError(f"byte {error.start + 1} is not UTF-8", "save the file as UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise RowError(f"broken JSON at column {error.colno}: {error.msg}", _json_remedy(line)) from None
-    except (ValueError, RecursionError):
-        raise RowError("broken JSON: a number is too long or objects are nested too deep", "simplify it") from None
-    if not isinstance(value, dict):
-        raise RowError(f"the line holds {json_type(value)}, not an object", _json_remedy(line))
-    return value
+        for source, item in _read(label, path, limits):
+            if isinstance(item, RowError):
+                problems.add(source, item)
+            else:
+                yield source, item
+    except FileError as error:
+        problems.add(error.source, error)
 
 
-def _json_remedy(line: bytes) -> str:
-    if line.lstrip().startswith(b"["):
-        return "write one object per line without the surrounding [ ] and commas"
-    return "write one complete JSON object per line"
+def _read(label: str, path: Path, limits: Limits) -> Iterator[ReadItem]:
+    if not is_data_file(label):
+        raise FileError(Source(label), "the file's format is not known by its name", f"known are {KNOWN}")
+    ending, packing = _ending(label)
+    if ending == _PARQUET:
+        from finetune_trainer.data.formats.parquet import read_parquet  # noqa: PLC0415  pyarrow is heavy
+
+        yield from read_parquet(label, path, limits)
+        return
+    with open_unpacked(label, path, packing, limits) as stream:
+        check_start(label, stream)
+        yield from _TEXT[ending](label, stream, limits)
 
 
-def json_type(value: object) -> str:
-    """What a value is, in JSON's words with an article."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    names: dict[type, str] = {str: "a string", list: "an array", dict: "an object"}
-    return names[type(value)]
+def _ending(name: str) -> tuple[str, str | None]:
+    """What a file is, and how it is packed."""
+    suffixes = Path(name.lower()).suffixes
+    packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else None
+    return (suffixes[-1] if suffixes else "", packing)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from finetune_api.spec.data import Columns
+from finetune_trainer.data.formats.base import RawRow
+from finetune_trainer.data.formats.strict_json import json_type
 from finetune_trainer.data.problems import RowError, Source
-from finetune_trainer.data.read import RawRow, json_type
 
 Role = Literal["system", "user", "assistant"]
 
