@@ -14,6 +14,7 @@ from typing import Final
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Data, Dataset
 from finetune_trainer.data.prepare import DatasetFiles
+from finetune_trainer.data.read import KNOWN, is_data_file, looks_like_data
 from finetune_trainer.errors import DataError, SettingsError
 from finetune_trainer.manifest import file_sha256
 from finetune_trainer.model_files import check_model_files
@@ -93,20 +94,35 @@ def fetch_data(storage: Storage, data: Data, work_dir: Path) -> FetchedData:
 
 
 def _fetch_dataset(storage: Storage, dataset: Dataset, field: str, directory: Path) -> list[NamedFile]:
-    listed = storage.list_objects(dataset.uri)
-    if dataset.uri.endswith("/"):
-        found = [item for item in listed if item.uri == dataset.uri + item.name and item.name.endswith(".jsonl")]
-    else:
-        found = [item for item in listed if item.uri == dataset.uri]
+    found = _objects_of(dataset.uri, storage.list_objects(dataset.uri), field)
     if not found:
-        what = "no .jsonl file under" if dataset.uri.endswith("/") else "no object"
+        what = "no data file under" if dataset.uri.endswith("/") else "no object"
         raise DataError(
             reason=Reason.DATASET_NOT_FOUND,
             message=f"{field}: there is {what} {dataset.uri}",
-            advice="Upload the data there, or correct the URI; a prefix must end in /.",
+            advice=f"Upload the data there, or correct the URI; a prefix must end in /. Data files are {KNOWN}.",
         )
     _check_room(found, directory.parent)
     return list(zip((item.uri for item in found), storage.download(found, directory), strict=True))
+
+
+def _objects_of(uri: str, listed: Sequence[StoredObject], field: str) -> list[StoredObject]:
+    """The object that a URI names, or the data files of a prefix, without what lies in folders below it."""
+    if not uri.endswith("/"):
+        found = [item for item in listed if item.uri == uri]
+        unreadable = [item for item in found if not is_data_file(item.name)]
+    else:
+        here = [item for item in listed if item.uri == uri + item.name]
+        found = [item for item in here if is_data_file(item.name)]
+        # Notes and checksums beside the data are passed over; rows passed over in silence would be missed by nobody.
+        unreadable = [item for item in here if looks_like_data(item.name)]
+    if unreadable:
+        raise DataError(
+            reason=Reason.DATASET_INVALID,
+            message=f"{field}: {unreadable[0].uri} is of no known format by its name",
+            advice=f"Upload it as one of {KNOWN}.",
+        )
+    return found
 
 
 def _check_room(objects: Sequence[StoredObject], directory: Path) -> None:

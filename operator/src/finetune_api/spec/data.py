@@ -21,10 +21,12 @@ class Columns(Contract):
 
 
 class Dataset(Contract):
-    """One JSONL file, or a prefix with several."""
+    """One file of rows, or a prefix with several."""
 
     uri: S3Uri
-    """A .jsonl file, or a prefix ending in / whose .jsonl files are read in order of name."""
+    """A file, or a prefix ending in / whose data files are read in order of name. The end of a name tells the format:
+    .jsonl or .ndjson (an object per line), .json (an array of objects), .csv, .tsv, each also with .gz or .zst, and
+    .parquet."""
     columns: Columns | None = None
     """Column names, where they differ from the ones recognised by themselves."""
 
