@@ -1,8 +1,6 @@
 """What all formats share: a reader's shape and the bounds on what it may hold in memory."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from finetune_trainer.data.problems import RowError, Source
@@ -31,6 +29,3 @@ class Limits:
 
 
 LIMITS: Final = Limits()
-
-Reader = Callable[[str, Path, Limits], Iterator[ReadItem]]
-"""Reads a file known to the user as `label` from a path, row by row. Raises FileError where it cannot go on."""
