@@ -1,5 +1,6 @@
 """Why a pod ended: one pod a row, class and reason out."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import cluster_objects as o
@@ -86,8 +87,6 @@ def child(*pods: o.Raw, **job: Any) -> Child:
 
 
 def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_twenty() -> None:
-    from datetime import UTC, datetime
-
     now = datetime(2026, 1, 31, 13, tzinfo=UTC)
     first = merge([], child(o.ended("train", 20, name="first")), suspended=False, now=now)
     both = merge(first, child(o.running("train", name="second")), suspended=False, now=now)
@@ -98,3 +97,10 @@ def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_twenty() -> N
     assert (ended[1].outcome, ended[1].finished_at) == ("Succeeded", o.END)
     many = merge(both, child(*(o.ended("train", 75, name=f"p{n}") for n in range(30))), suspended=False, now=now)
     assert [a.pod for a in many] == [f"p{n}" for n in range(10, 30)]
+
+
+def test_a_pod_that_has_left_a_full_history_does_not_come_back() -> None:
+    now = datetime(2026, 1, 31, 13, tzinfo=UTC)
+    pods = child(*(o.ended("train", 75, name=f"p{n:02}") for n in range(30)))
+    first = merge([], pods, suspended=False, now=now)
+    assert merge(first, pods, suspended=False, now=now) == first

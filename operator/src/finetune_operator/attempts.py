@@ -22,8 +22,18 @@ def merge(
     present = {pod.uid: _attempt(pod) for pod in pods if pod.started_at is not None}
     end = _unseen_end(child.job if child is not None else None, suspended, now)
     known = [present.get(old.uid) or _vanished(old, end) for old in history]
+    return [*known, *_fresh(known, present.values())][-KEPT:]
+
+
+def _fresh(known: list[AttemptStatus], present: Iterable[AttemptStatus]) -> list[AttemptStatus]:
+    """Attempts that history does not hold yet.
+
+    Pods outlive their place in a full history: one that started before all that it holds was dropped from it, and
+    would come back as the newest at every look.
+    """
     seen = {attempt.uid for attempt in known}
-    return [*known, *(attempt for attempt in present.values() if attempt.uid not in seen)][-KEPT:]
+    oldest = (known[0].started_at or "") if len(known) == KEPT else ""
+    return [attempt for attempt in present if attempt.uid not in seen and (attempt.started_at or "") > oldest]
 
 
 def newly_finished(before: Iterable[AttemptStatus], after: Iterable[AttemptStatus]) -> list[AttemptStatus]:
