@@ -14,8 +14,8 @@ JOB_NAMES = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", fullmatch=Tru
 
 
 @given(JOB_NAMES)
-def test_a_child_name_is_a_dns_label(name: str) -> None:
-    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", child_name(name, "preflight"))
+def test_the_name_of_a_childs_first_pod_is_a_dns_label(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", child_name(name, "preflight") + "-0")
     assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", label_value(name))
 
 

@@ -1,6 +1,6 @@
 """The base of every model in the contract: camelCase outside, snake_case inside, nothing unknown, nothing mutable."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -29,11 +29,13 @@ class Message(Contract):
     model_config = ConfigDict(extra="ignore")
 
 
-S3Uri = Annotated[
-    str,
-    StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=/-]*)?$", max_length=1024),
-]
+_S3_URI: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=/-]*)?$"
+
+S3Uri = Annotated[str, StringConstraints(pattern=_S3_URI, max_length=1024)]
 """`s3://bucket/key-or-prefix`; the key is limited to characters that every S3 server treats alike."""
+
+S3OutputUri = Annotated[str, StringConstraints(pattern=_S3_URI, max_length=900)]
+"""A prefix under which names are put, that must fit into 1024 characters too."""
 
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
 """The name of a Kubernetes object in the job's own namespace."""

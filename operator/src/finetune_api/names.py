@@ -13,8 +13,8 @@ JOB_LABEL: Final = f"{GROUP}/job"
 KIND_LABEL: Final = f"{GROUP}/kind"
 SELECTOR: Final = {MANAGED_BY: MANAGER}
 CONTAINER: Final = "trainer"
-JOB_NAME_BYTES: Final = 63
-"""A Job's name becomes a label value on its pods."""
+JOB_NAME_BYTES: Final = 61
+"""The pods of an Indexed Job are called `<name>-<index>`, and that must be a DNS label of 63 bytes."""
 
 
 def child_name(job_name: str, kind: Kind) -> str:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from finetune_api.base import Contract, S3Uri
+from finetune_api.base import Contract, S3OutputUri
 
 MetricName = Literal["exact_match", "token_f1", "rouge_l", "chrf"]
 
@@ -29,5 +29,5 @@ class Evaluation(Contract):
 class Output(Contract):
     """Where the adapter and its reports are written."""
 
-    uri: S3Uri
+    uri: S3OutputUri
     """S3 prefix of this job alone. A prefix that holds another job's adapter is refused."""
