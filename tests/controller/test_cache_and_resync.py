@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import cluster_objects as o
+import pytest
 
 from finetune_operator.cache import Cache, Resource
 from finetune_operator.children import Raw
@@ -83,7 +84,7 @@ async def test_what_is_gone_is_not_brought_back_by_a_late_event() -> None:
     world.intake.take("jobs", o.child_job("train"))
     world.intake.forget("jobs", "uid-of-train")
     assert not world.intake.take("jobs", version(o.child_job("train"), 1000))
-    assert world.cache.child(o.UID, "train") is None
+    assert world.cache.child(KEY, o.UID, "train") is None
 
 
 async def test_a_pod_wakes_its_finetune_job_whichever_came_first() -> None:
@@ -93,7 +94,7 @@ async def test_a_pod_wakes_its_finetune_job_whichever_came_first() -> None:
     assert await world.drained() == []
     world.intake.take("finetunejobs", o.finetune_job())
     assert await world.drained() == [KEY]
-    child = world.cache.child(o.UID, "train")
+    child = world.cache.child(KEY, o.UID, "train")
     assert child is not None
     assert [pod.running for pod in child.pods] == [True]
     world.intake.take("pods", version(o.ended("train", 0, o.trained()), 31))
@@ -109,7 +110,16 @@ async def test_a_namesake_is_another_object() -> None:
     stored = world.cache.finetune_job(KEY)
     assert stored is not None
     assert stored["metadata"]["uid"] == "another"
-    assert world.cache.child("another", "train") is None
+    assert world.cache.child(KEY, "another", "train") is None
+
+
+@pytest.mark.parametrize("foreign", [{"namespace": "team-b"}, {"name": "forged"}])
+async def test_a_job_that_merely_names_its_owner_is_no_child(foreign: o.Raw) -> None:
+    world = World()
+    world.intake.take("finetunejobs", o.finetune_job())
+    forged = o.child_job("train")
+    world.intake.take("jobs", {**forged, "metadata": {**forged["metadata"], **foreign}})
+    assert world.cache.child(KEY, o.UID, "train") is None
 
 
 async def test_a_cache_that_is_up_to_date_is_healthy() -> None:
@@ -131,7 +141,7 @@ async def test_missed_changes_are_repaired_at_once_and_wake_their_job() -> None:
     world.happens("jobs", version(train, 21), seen=False)
     assert await world.resync.compare(grace=0) == 2
     assert await world.drained() == [KEY]
-    child = world.cache.child(o.UID, "train")
+    child = world.cache.child(KEY, o.UID, "train")
     assert child is not None
     assert (child.job.resource_version, child.pods) == ("21", ())
 

@@ -1,10 +1,25 @@
 """A child Job that ended well without a readable report runs again, but not for ever."""
 
+from datetime import timedelta
+
 import cluster_objects as o
 import pytest
-from scenarios import COMPLETE, VALIDATED, Scenario, check
+from scenarios import COMPLETE, NOW, VALIDATED, Scenario, check
+
+JUST_ENDED = {**COMPLETE, "lastTransitionTime": (NOW - timedelta(seconds=3)).isoformat()}
 
 SCENARIOS = {
+    "the pod of a Job that has just ended may not have been heard of": Scenario(
+        jobs=(o.child_job("preflight", JUST_ENDED),),
+        phase="Validating",
+        reason="PreflightRunning",
+    ),
+    "a pod that seems to run although its Job has ended is waited for": Scenario(
+        jobs=(o.child_job("preflight", COMPLETE),),
+        pods=(o.running("preflight"),),
+        phase="Validating",
+        reason="PreflightRunning",
+    ),
     "a preflight whose report is gone runs again": Scenario(
         jobs=(o.child_job("preflight", COMPLETE),),
         phase="Validating",

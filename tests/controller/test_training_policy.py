@@ -70,6 +70,20 @@ SCENARIOS = {
         reason="AdapterReady",
         says="s3://out/tune/runs/0001/adapter",
     ),
+    "a Job that cannot create its pod says so": Scenario(
+        status=VALIDATED,
+        jobs=(o.child_job("train", status={"startTime": o.START}),),
+        phase="Starting",
+        reason="TrainerStarting",
+        says="tune-train cannot create its pod",
+    ),
+    "a failed Job's reason is told once its pod's end is heard of": Scenario(
+        status=VALIDATED,
+        jobs=(o.child_job("train", EXHAUSTED, status={"failed": 4}),),
+        pods=(o.running("train"),),
+        phase="Running",
+        reason="TrainerRunning",
+    ),
     "the last failure ends the job": Scenario(
         status=VALIDATED,
         jobs=(o.child_job("train", EXHAUSTED, status={"failed": 4}),),

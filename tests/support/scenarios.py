@@ -13,10 +13,11 @@ from finetune_operator.actions import Action, CreateJob, DeleteJob, SetTtl, Susp
 from finetune_operator.cache import Cache
 from finetune_operator.children import parse_job, parse_pod
 from finetune_operator.decide import Decision, decide
-from finetune_operator.observe import Observed, Refusal, parse_finetune_job
+from finetune_operator.observe import Key, Observed, Refusal, parse_finetune_job
 from finetune_operator.settings import Settings
 from finetune_operator.status import status_patch
 
+KEY = Key(o.NAMESPACE, o.NAME)
 NOW = datetime(2026, 1, 31, 12, 20, tzinfo=UTC)
 SETTINGS = Settings(trainer_image="registry.test/trainer@sha256:1")
 
@@ -85,8 +86,8 @@ def decision(known: Known) -> Decision:
     for raw in known.pods:
         cache.put_pod(parse_pod(raw))
     observed = Observed(
-        preflight=cache.child(o.UID, "preflight"),
-        train=cache.child(o.UID, "train"),
+        preflight=cache.child(KEY, o.UID, "preflight"),
+        train=cache.child(KEY, o.UID, "train"),
         progress=known.progress,
         refusals=known.refusals,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from finetune_api.names import Kind
+from finetune_api.names import Kind, child_name
 from finetune_operator.children import ChildJob, ChildPod, Raw
 from finetune_operator.observe import Child, Key
 
@@ -106,10 +106,16 @@ class Cache:
         uid = self._by_key.get(key)
         return self._jobs[uid].unpack() if uid is not None else None
 
-    def child(self, owner_uid: str, kind: Kind) -> Child | None:
-        """The child Job of a kind, with its pods; one on its way out only if there is no other."""
+    def child(self, key: Key, owner_uid: str, kind: Kind) -> Child | None:
+        """The child Job of a kind, with its pods; one on its way out only if there is no other.
+
+        Anyone who may create Jobs can name an owner, in another namespace even: only the Job that the operator
+        itself would create counts.
+        """
+        name = child_name(key.name, kind)
         jobs = [self._children[uid] for uid in self._by_owner.get(owner_uid, ())]
-        jobs = sorted((job for job in jobs if job.kind == kind), key=lambda job: job.deleting)
+        own = (job for job in jobs if (job.namespace, job.name, job.kind) == (key.namespace, name, kind))
+        jobs = sorted(own, key=lambda job: job.deleting)
         if not jobs:
             return None
         pods = (self._pods[uid] for uid in self._by_job.get(jobs[0].uid, ()))

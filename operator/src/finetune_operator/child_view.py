@@ -1,6 +1,6 @@
 """How a child Job stands, told from the Job and its pods: the same for preflight and for training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -17,6 +17,10 @@ CREATING_PATIENCE: Final = timedelta(seconds=60)
 """After this long without a started container a volume is probably missing, which only the pod's events tell."""
 UNSCHEDULABLE_PATIENCE: Final = timedelta(seconds=10)
 """A node that is just being freed, by this very job's preflight for one, is no news."""
+POD_PATIENCE: Final = timedelta(seconds=30)
+"""The Job controller creates a first pod at once; what keeps it from doing so is told in the Job's events alone."""
+SETTLING: Final = timedelta(seconds=15)
+"""Jobs and pods come on watches of their own: the end of a Job may be heard of before that of its pod."""
 
 _PULL_FAILURES: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 
@@ -62,11 +66,22 @@ def view(child: Child | None, spec_digest: str, now: datetime) -> ChildView:
         return ChildView(stand=Stand.SUCCEEDED, report=report)
     if child.job.deleting:
         return ChildView(stand=Stand.TERMINATING)
-    if child.job.complete:
-        return ChildView(stand=Stand.LOST)
-    if child.job.failed:
-        return _failed(child)
-    return _unfinished(child, now)
+    return _finished(child, now) if child.job.finished else _unfinished(child, now)
+
+
+def _finished(child: Child, now: datetime) -> ChildView:
+    if not _is_settled(child, now):
+        return replace(_unfinished(child, now), recheck_after=SETTLING.total_seconds())
+    return ChildView(stand=Stand.LOST) if child.job.complete else _failed(child)
+
+
+def _is_settled(child: Child, now: datetime) -> bool:
+    """Whether what is known of a finished Job's pods can be taken for all there is to know."""
+    if any(not pod.finished for pod in child.pods):
+        return False
+    if child.job.finished_at is None or (child.job.failed and child.pods):
+        return True
+    return now - clock.parse(child.job.finished_at) >= SETTLING
 
 
 def _result(pods: tuple[ChildPod, ...], spec_digest: str) -> TrainerReport | None:
@@ -99,8 +114,22 @@ def _unfinished(child: Child, now: datetime) -> ChildView:
         return ChildView(stand=Stand.RUNNING, reason=Reason.TRAINER_RUNNING, attempt=attempt)
     if not alive:
         reason = Reason.RETRYING if attempt else Reason.TRAINER_STARTING
-        return ChildView(stand=Stand.STARTING, reason=reason, attempt=attempt)
+        waiting = ChildView(stand=Stand.STARTING, reason=reason, attempt=attempt)
+        return waiting if child.pods else _podless(child.job, waiting, now)
     return _starting(alive[-1], attempt, now)
+
+
+def _podless(job: ChildJob, waiting: ChildView, now: datetime) -> ChildView:
+    if job.failed_pods or job.finished or job.suspended or job.started_at is None:
+        return waiting
+    left = (POD_PATIENCE - (now - clock.parse(job.started_at))).total_seconds()
+    if left > 0:
+        return replace(waiting, recheck_after=left)
+    message = (
+        f"Job {job.name} cannot create its pod: a quota, an admission rule or a missing service account "
+        f"(kubectl describe job {job.name})"
+    )
+    return replace(waiting, message=message)
 
 
 def _starting(pod: ChildPod, attempt: str, now: datetime) -> ChildView:

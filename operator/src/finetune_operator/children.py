@@ -53,6 +53,8 @@ class ChildJob:
     active_pods: int
     failure_reason: str
     failure_message: str
+    started_at: Timestamp | None
+    """When it began, or went on, to create pods."""
     finished_at: Timestamp | None
     backoff_limit: int
     ttl_seconds: int | None
@@ -131,6 +133,7 @@ def parse_job(raw: Raw) -> ChildJob:
         active_pods=status.get("active") or 0,
         failure_reason=end.get("reason", ""),
         failure_message=end.get("message", ""),
+        started_at=status.get("startTime"),
         finished_at=end.get("lastTransitionTime"),
         backoff_limit=spec.get("backoffLimit", 6),
         ttl_seconds=spec.get("ttlSecondsAfterFinished"),

@@ -7,7 +7,7 @@ from finetune_operator.children import Raw, parse_job, parse_pod
 from finetune_operator.observe import Key
 from finetune_operator.queue import WorkQueue
 
-RESOURCES: Final[tuple[Resource, ...]] = ("finetunejobs", "jobs", "pods")
+RESOURCES: Final[tuple[Resource, ...]] = ("finetunejobs", "pods", "jobs")
 
 
 class Intake:

@@ -73,8 +73,8 @@ class Reconciler:
 
     def _observe(self, job: FinetuneJob) -> Observed:
         return Observed(
-            preflight=self._cache.child(job.uid, "preflight"),
-            train=self._cache.child(job.uid, "train"),
+            preflight=self._cache.child(job.key, job.uid, "preflight"),
+            train=self._cache.child(job.key, job.uid, "train"),
             progress=self._board.newest(job.key),
         )
 
@@ -124,7 +124,10 @@ class Reconciler:
             else:
                 patched = await self._cluster.patch_job(namespace, action.name, action.uid, _spec(action))
                 self._intake.take("jobs", patched)
-        except (NotFoundError, ConflictError) as error:
+        except NotFoundError:
+            # The watch will say so too, but the next pass may come first, and would act on it again.
+            self._intake.forget("jobs", action.uid)
+        except ConflictError as error:
             _log.info("child Job changed meanwhile", extra={"child": action.name, "cause": str(error)})
 
     async def _write(self, job: FinetuneJob, decision: Decision) -> None:
