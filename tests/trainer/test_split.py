@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Split
 from finetune_trainer.data.problems import Source
-from finetune_trainer.data.rows import Row, Turn
+from finetune_trainer.data.rows import Row, Turn, parse_row
 from finetune_trainer.data.split import split_rows
 from finetune_trainer.errors import DataError
 
@@ -58,6 +58,14 @@ def test_listed_test_rows_are_taken_out_of_everything_learnt_from():
     sides = split_rows(rows("a", "b", "c", "d"), rows("c", "v"), rows("c", "a"), Split())
     assert (asked(sides.train), asked(sides.validation), asked(sides.test)) == ({"b", "d"}, {"v"}, {"a", "c"})
     assert sides.left_out == 3
+
+
+def test_an_input_and_the_same_text_in_one_turn_are_the_same_row():
+    apart = parse_row({"instruction": "Sum up.", "input": "Rain.", "response": "Wet"}, None, Source("a", 1))
+    turns = [{"role": "user", "content": "Sum up.\n\nRain."}, {"role": "assistant", "content": "Wet"}]
+    together = parse_row({"messages": turns}, None, Source("b", 1))
+    sides = split_rows([*rows("x"), apart], [], [together], Split(validation=0.0))
+    assert sides.left_out == 1
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class Row:
 
     def digest(self) -> bytes:
         """SHA-256 of the content; equal rows in different places have equal digests."""
-        content = [(turn.role, turn.content, turn.context) for turn in self.turns]
+        content = [(turn.role, turn.text) for turn in self.turns]
         return hashlib.sha256(json.dumps(content).encode()).digest()
 
 
