@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from finetune_api.report import SavedCheckpoint
 from finetune_trainer.epoch import Epoch
+from finetune_trainer.errors import TrainerError
 from finetune_trainer.manifest import CheckpointManifest, Identity, is_intact, upload_files
 from finetune_trainer.output import CommittedCheckpoint, checkpoints
 from finetune_trainer.state import Counters, LoopState
@@ -69,8 +70,8 @@ class Checkpoints:
     def restore(self, plan_digest: str) -> LoopState | None:
         """Load the newest intact state of this plan, and the metrics up to it; None begins at step 0."""
         for candidate in checkpoints(self.epoch.storage, self.epoch.layout):
-            if candidate.manifest.plan_digest != plan_digest:
-                LOG.warning("%s is of another plan and is not used", candidate.prefix)
+            if candidate.manifest.plan_digest != plan_digest or candidate.manifest.identity != self.identity:
+                LOG.warning("%s is of another plan or another job and is not used", candidate.prefix)
                 continue
             state = self._load(candidate)
             if state is not None:
@@ -103,11 +104,20 @@ class Checkpoints:
         return all(is_intact(entries[path.name], path) for path in paths)
 
     def _prune(self) -> None:
-        """Remove old checkpoints, their manifest first: a half-removed one must not be taken for whole."""
+        """Remove old checkpoints; where that fails, training goes on, because the new one is safe.
+
+        A later attempt's come first, whatever their step: it would have resumed from a newer one that was intact.
+        """
         storage = self.epoch.storage
-        for old in checkpoints(storage, self.epoch.layout)[self.keep :]:
-            storage.delete([f"{old.prefix}manifest.json"])
-            storage.delete(item.uri for item in storage.list_objects(old.prefix))
+        try:
+            found = checkpoints(storage, self.epoch.layout)
+            found.sort(key=lambda each: (each.manifest.epoch, each.manifest.step), reverse=True)
+            for old in found[self.keep :]:
+                # The manifest first: a half-removed checkpoint must not be taken for whole.
+                storage.delete([f"{old.prefix}manifest.json"])
+                storage.delete(item.uri for item in storage.list_objects(old.prefix))
+        except TrainerError as error:
+            LOG.warning("old checkpoints are not removed: %s", error.message)
 
 
 def _empty(directory: Path) -> Path:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from finetune_api.conditions import Reason
 from finetune_api.layout import OutputLayout
-from finetune_trainer.errors import SettingsError
+from finetune_trainer.errors import SettingsError, TrainerError
 from finetune_trainer.manifest import CheckpointManifest, FinalManifest, Identity
 from finetune_trainer.storage import Storage
 
@@ -67,8 +67,14 @@ def checkpoints(storage: Storage, layout: OutputLayout) -> list[CommittedCheckpo
 
 
 def remove_checkpoints(storage: Storage, layout: OutputLayout) -> None:
-    """Remove every checkpoint, once the result is committed and nothing resumes any more."""
-    storage.delete(item.uri for item in storage.list_objects(layout.checkpoints))
+    """Remove every checkpoint, once the result is committed and nothing resumes any more.
+
+    The result stands: what cannot be removed is logged and stays.
+    """
+    try:
+        storage.delete(item.uri for item in storage.list_objects(layout.checkpoints))
+    except TrainerError as error:
+        LOG.warning("checkpoints are left under %s: %s", layout.checkpoints, error.message)
 
 
 def _refuse(uri: str, holds: str, theirs: Identity, mine: Identity) -> NoReturn:

@@ -101,7 +101,7 @@ def commit(
         epoch=epoch.number,
         prefix=prefix,
         files=[
-            *(entry.model_copy(update={"name": f"adapter/{entry.name}"}) for entry in adapter.files),
+            *adapter.files_under("adapter/"),
             *records,
         ],
         report=report,

@@ -168,9 +168,10 @@ class Storage:
             batch = targets[start : start + DELETE_BATCH]
             bucket = batch[0][0]
             with translated("delete", f"s3://{bucket}/{batch[0][1]}"):
-                self._client.delete_objects(
-                    Bucket=bucket, Delete={"Objects": [{"Key": key} for _, key in batch], "Quiet": True}
-                )
+                keys = [{"Key": key} for _, key in batch]
+                answer = self._client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+                if refused := answer.get("Errors"):  # told one by one in an answer of 200
+                    raise ClientError({"Error": refused[0]}, "DeleteObjects")
 
 
 def split_uri(uri: str) -> tuple[str, str]:
