@@ -37,10 +37,12 @@ def _metrics(evaluation: dict[str, Any]) -> Table:
     for column in ("metric", "baseline", "few-shot", "tuned", "delta", "95 % interval", "verdict"):
         table.add_column(column, justify="left" if column in ("metric", "verdict") else "right", no_wrap=True)
     for metric in evaluation["metrics"]:
-        scores = (f"{float(metric[key]):.2f}" if key in metric else "" for key in ("baseline", "fewShot", "tuned"))
+        rivals = {rival["name"]: rival["score"] for rival in metric.get("rivals", [])}
+        scores = [metric["baseline"], rivals.get("few_shot"), metric["tuned"]]
+        shown = ("" if score is None else f"{float(score):.2f}" for score in scores)
         delta, low, high = (f"{float(metric[key]):+.2f}" for key in ("delta", "low", "high"))
         verdict = f"[{COLOURS[metric['verdict']]}]{metric['verdict']}"
-        table.add_row(metric["name"], *scores, delta, f"{low} .. {high}", verdict)
+        table.add_row(metric["name"], *shown, delta, f"{low} .. {high}", verdict)
     return table
 
 

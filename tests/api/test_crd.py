@@ -54,7 +54,7 @@ def test_every_named_field_teaches(path: str, schema: dict[str, Any]) -> None:
 
 def test_objects_default_to_empty_so_that_nested_defaults_apply() -> None:
     assert SECTIONS["spec"]["properties"]["method"]["default"] == {}
-    assert SECTIONS["spec"]["properties"]["method"]["properties"]["lora"]["properties"]["rank"]["default"] == 16
+    assert SECTIONS["spec"]["properties"]["method"]["properties"]["lora"]["properties"]["dropout"]["default"] == 0.0
 
 
 def test_exclusive_bounds_become_the_boolean_form() -> None:

@@ -53,4 +53,4 @@ def test_an_execution_setting_leaves_the_digest(change: dict[str, Any]) -> None:
 
 
 def test_a_default_written_out_equals_a_default_left_out() -> None:
-    assert digest(training={"learningRate": 0.0002, "epochs": 1}) == digest()
+    assert digest(training={"schedule": "cosine", "warmupRatio": 0.03}) == digest()

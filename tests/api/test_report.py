@@ -12,6 +12,7 @@ from finetune_api.report import (
     EvaluationResult,
     Failure,
     MetricResult,
+    RivalResult,
     SavedCheckpoint,
     TrainerReport,
     TrainingSummary,
@@ -25,15 +26,15 @@ DATA = DataSummary(
     supervised_tokens=10**15, longest_row=131072, truncated_rows=10**9,
 )  # fmt: skip
 TRAINING = TrainingSummary(
-    steps=10**7, tokens=10**15, supervised_tokens=10**15, final_loss=1 / 3, validation_loss=1 / 3,
+    steps=10**7, tokens=10**15, weight=1e15, final_loss=1 / 3, validation_loss=1 / 3,
     tokens_per_second=1e5 / 3,
 )  # fmt: skip
 
 
 def metric(name: str, low: float = 1 / 3, high: float = 2 / 3, *, higher_is_better: bool = True) -> MetricResult:
     return MetricResult(
-        name=name, higher_is_better=higher_is_better, baseline=1 / 3, few_shot=1 / 3, tuned=2 / 3, low=low, high=high,
-        few_shot_low=-1 / 3, few_shot_high=1 / 3, interval="bootstrap",
+        name=name, higher_is_better=higher_is_better, baseline=1 / 3, tuned=2 / 3, low=low, high=high,
+        rivals=[RivalResult(name="few_shot", score=1 / 3, low=-1 / 3, high=1 / 3)], interval="bootstrap",
     )  # fmt: skip
 
 

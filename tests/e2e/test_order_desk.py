@@ -14,7 +14,7 @@ def assert_tuned_is_better(job: dict[str, Any]) -> None:
     assert headline["name"] == "exact_match"
     assert headline["verdict"] == "better"
     assert float(headline["low"]) > 0
-    assert float(headline["tuned"]) > float(headline["fewShot"])
+    assert [rival["verdict"] for rival in headline["rivals"]] == ["better"]
 
 
 @pytest.mark.slow(name="order desk", minutes=6)

@@ -51,7 +51,7 @@ EVALUATION = EvaluationResult(
         )
     ],
 )
-TRAINING = TrainingSummary(steps=30, tokens=36000, supervised_tokens=12000, final_loss=0.4321, tokens_per_second=153.4)
+TRAINING = TrainingSummary(steps=30, tokens=36000, weight=12000.0, final_loss=0.4321, tokens_per_second=153.4)
 
 
 def finetune_job(spec: Raw | None = None, status: Raw | None = None, **metadata: Any) -> Raw:

@@ -98,8 +98,8 @@ TUNED = result(["dog", "a fox", "cat"], [(1.0, 1), (3.0, 3), (0.5, 2)])
 
 
 def test_the_comparison_has_the_asked_metrics_first_then_loss_and_perplexity():
-    evaluation = Evaluation(metrics=["token_f1", "exact_match", "chrf"], few_shot=0)
-    found, rows = compare(ROWS, baseline=BASE, few_shot=None, tuned=TUNED, evaluation=evaluation, seed=0)
+    metrics = ["token_f1", "exact_match", "chrf"]
+    found, rows = compare(ROWS, baseline=BASE, rivals={}, tuned=TUNED, metrics=metrics, seed=0)
     assert [metric.name for metric in found.metrics] == [
         "token_f1",
         "exact_match",
@@ -121,22 +121,23 @@ def test_the_comparison_has_the_asked_metrics_first_then_loss_and_perplexity():
         "bootstrap",
     ]
     assert all(metric.low <= metric.delta <= metric.high for metric in found.metrics)
-    assert all(metric.few_shot is None and metric.few_shot_low is None for metric in found.metrics)
+    assert all(metric.rivals == [] for metric in found.metrics)
     assert [row.source for row in rows] == ["test.jsonl:1", "test.jsonl:2", "test.jsonl:3"]
     exact_of_second = rows[1].scores["exact_match"]
-    assert (exact_of_second.baseline, exact_of_second.few_shot, exact_of_second.tuned) == (0.0, None, 1.0)
+    assert (exact_of_second.baseline, exact_of_second.rivals, exact_of_second.tuned) == (0.0, {}, 1.0)
 
 
 def test_an_empty_answer_counts_as_wrong_and_stays_in_the_denominator():
-    found, _ = compare(ROWS, baseline=BASE, few_shot=None, tuned=BASE, evaluation=Evaluation(), seed=0)
+    found, _ = compare(ROWS, baseline=BASE, rivals={}, tuned=BASE, metrics=["exact_match"], seed=0)
     assert found.rows == 3
     assert found.metrics[0].tuned == pytest.approx(1 / 3)
     assert found.metrics[0].verdict == "inconclusive"
 
 
 def test_the_base_with_worked_examples_is_a_third_model_with_its_own_interval():
-    found, rows = compare(ROWS, baseline=BASE, few_shot=TUNED, tuned=TUNED, evaluation=Evaluation(), seed=0)
+    found, rows = compare(ROWS, baseline=BASE, rivals={"few_shot": TUNED}, tuned=TUNED, metrics=["exact_match"], seed=0)
     exact = found.metrics[0]
-    assert exact.few_shot == 1.0
-    assert exact.few_shot_low < 0 < exact.few_shot_high
-    assert rows[2].few_shot == "cat"
+    (rival,) = exact.rivals
+    assert (rival.name, rival.score) == ("few_shot", 1.0)
+    assert rival.low < 0 < rival.high
+    assert rows[2].rivals["few_shot"] == "cat"

@@ -4,18 +4,18 @@ import math
 
 import pytest
 import torch
+from trainer_settings import hyperparameters
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune_api.conditions import Reason
-from finetune_api.spec.training import Lora, Training
+from finetune_api.spec.training import Lora
 from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.errors import DivergedError, InfrastructureError, StopRequested
 from finetune_trainer.loop import train
 from finetune_trainer.model import attach_lora
+from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, trainable
-
-SETTINGS = {"epochs": 2.0, "tokens_per_step": 96, "learning_rate": 0.01, "warmup_ratio": 0.2, "seed": 7}
 
 
 class Run:
@@ -35,15 +35,18 @@ class Run:
     ):
         torch.manual_seed(0)
         base = LlamaForCausalLM(tiny_config).requires_grad_(False)
-        self.model = attach_lora(base, Lora(rank=4, dropout=dropout), seed=1)
-        training = Training(**SETTINGS | changed)
+        settings = hyperparameters(**changed)
+        self.model = attach_lora(base, Lora(dropout=dropout), settings)
         self.plan = plan_steps(
             [len(row.token_ids) for row in rows],
-            seed=training.seed, epochs=training.epochs, max_steps=training.max_steps,
-            tokens_per_step=training.tokens_per_step,
+            seed=settings.seed, epochs=settings.epochs, max_steps=settings.max_steps,
+            tokens_per_step=settings.tokens_per_step,
         )  # fmt: skip
         self.logs, self.states, self.polls, self.stop_at = [], [], 0, stop_at
-        arguments = {"model": self.model, "rows": rows, "validation": rows[:validation], "training": training}
+        followed = LanguageTask(rows[:validation]) if validation else None
+        arguments = {
+            "model": self.model, "task": LanguageTask(rows), "validation": followed, "settings": settings
+        }  # fmt: skip
         self.start = lambda: train(
             **arguments, plan=self.plan, state=state, on_log=self.logs.append,
             should_stop=self.poll, on_checkpoint=self.states.append, every_steps=every,
@@ -129,7 +132,7 @@ def test_every_step_is_logged_once_in_order_with_its_counts(tiny_config, make_ro
     run = Run(tiny_config, rows, every=3).finish()
     assert [log.step for log in run.logs] == list(range(1, len(run.plan) + 1))
     assert run.logs[-1].tokens == 2 * sum(len(row.token_ids) for row in rows)
-    assert run.logs[-1].supervised_tokens == 2 * sum(row.targets for row in rows)
+    assert run.logs[-1].weight == 2 * sum(row.targets for row in rows)
     assert sum(log.validation_loss is not None for log in run.logs) == 4
     assert run.logs[-1].validation_loss == run.outcome.validation_loss
 
@@ -174,5 +177,5 @@ def test_a_stop_request_during_validation_leaves_it_for_saving_the_state(tiny_co
     ],
 )
 def test_the_learning_rate_rises_then_falls_as_its_schedule_says(schedule, expected):
-    training = Training(learning_rate=1.0, warmup_ratio=0.2, schedule=schedule)
-    assert [learning_rate(step, 10, training) for step in range(10)] == pytest.approx(expected, abs=5e-4)
+    settings = hyperparameters(learning_rate=1.0, warmup_ratio=0.2, schedule=schedule)
+    assert [learning_rate(step, 10, settings) for step in range(10)] == pytest.approx(expected, abs=5e-4)

@@ -48,7 +48,7 @@ def test_the_summary_counts_what_was_prepared(tokenizer, fetched):
     summary = prepared.summary("sha256:0")
     assert summary.train_rows + summary.validation_rows + summary.test_rows == 60
     assert summary.train_tokens == sum(len(row.token_ids) for row in prepared.train)
-    assert summary.supervised_tokens == sum(sum(row.supervised) for row in prepared.train)
+    assert summary.supervised_tokens == sum(sum(row.weights) for row in prepared.train)
     assert summary.longest_row == max(len(row.token_ids) for row in prepared.train)
     assert (summary.digest, summary.truncated_rows) == ("sha256:0", 0)
 

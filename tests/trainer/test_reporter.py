@@ -22,7 +22,7 @@ class Clock:
 def log(step: int) -> StepLog:
     return StepLog(
         step=step, total_steps=10, loss=0.5, grad_norm=1.0, learning_rate=1e-4, tokens=100 * step,
-        supervised_tokens=10 * step, tokens_per_second=50.0,
+        weight=10.0 * step, tokens_per_second=50.0,
     )  # fmt: skip
 
 

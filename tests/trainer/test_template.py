@@ -24,7 +24,7 @@ def encode(tokenizer, turns, template=AUTO) -> Tokenized:
 def learnt(tokenizer, row: Tokenized) -> str:
     """The supervised text, `|` where something unsupervised lies between."""
     parts: list[list[int]] = [[]]
-    for token, supervised in zip(row.token_ids, row.supervised, strict=True):
+    for token, supervised in zip(row.token_ids, row.weights, strict=True):
         if supervised:
             parts[-1].append(token)
         elif parts[-1]:
@@ -53,7 +53,7 @@ def test_pad_equal_to_eos_does_not_remove_the_eos_label(tokenizer):
     assert tokenizer.pad_token_id == tokenizer.eos_token_id
     row = encode(tokenizer, ONE)
     assert row.token_ids[-1] == tokenizer.eos_token_id
-    assert row.supervised[-1]
+    assert row.weights[-1]
 
 
 @pytest.mark.parametrize("name", ["chat", "alpaca", "plain"])

@@ -6,8 +6,12 @@ from typing import Final
 
 from finetune_api.spec.job import IDENTITY, FinetuneJobSpec
 
-_EXECUTION: Final = {"training": {"micro_batch_tokens"}, "evaluation": {"batch_size"}}
-"""Settings inside identity sections that change speed and memory, not the result."""
+_EXECUTION: Final = {
+    "training": {"micro_batch_tokens", "packing"},
+    "evaluation": {"batch_size"},
+    "data": {"show_rows", "prepared_uri"},
+}
+"""Settings inside identity sections that change speed, memory or what is shown, not the result."""
 
 
 def spec_digest(spec: FinetuneJobSpec) -> str:

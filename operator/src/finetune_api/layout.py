@@ -2,6 +2,9 @@
 
 manifest.json                    the commit of the final result, written last and once
 preflight.json                   the newest preflight report
+prepared.json                    resolved settings, and where the token ids lie
+data_report.html, .json          what is in the data
+quarantine.jsonl                 bad rows, where spec.data.onBadRow is quarantine
 epochs/0001.json                 claim of attempt 1
 runs/0001/adapter/...            adapter in PEFT's layout
 runs/0001/report.json            full report; metrics.jsonl and examples.jsonl beside it
@@ -9,6 +12,7 @@ checkpoints/0001-00000040/...    state after step 40, its manifest.json written 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,27 @@ class OutputLayout:
     def preflight(self) -> str:
         """The newest preflight report."""
         return f"{self.root}/preflight.json"
+
+    @property
+    def prepared(self) -> str:
+        """Resolved settings, and where the token ids lie."""
+        return f"{self.root}/prepared.json"
+
+    def data_report(self, ending: Literal["html", "json"]) -> str:
+        """What is in the data, for people and for programs."""
+        return f"{self.root}/data_report.{ending}"
+
+    @property
+    def quarantine(self) -> str:
+        """Rows that cannot be used."""
+        return f"{self.root}/quarantine.jsonl"
+
+    @property
+    def neighbours(self) -> str:
+        """Prefix that outputs side by side share: the folder that the output lies in, or else the output itself."""
+        bucket, _, key = self.root.removeprefix("s3://").partition("/")
+        folder = key.rpartition("/")[0]
+        return f"s3://{bucket}/{folder}" if folder else self.root
 
     @property
     def epochs(self) -> str:

@@ -6,7 +6,7 @@ until it fits; the pointer to the full report always stays.
 
 import json
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -47,23 +47,93 @@ class DataSummary(Message):
     """Training rows whose prompt lost its start to data.maxTokens."""
     left_out_rows: int = 0
     """Rows of listed data sets that are not learnt from because they are test or validation rows too."""
+    bad_rows: int = 0
+    """Rows that cannot be used; they were put into quarantine."""
+    duplicate_rows: int = 0
+    """Training rows that stand more than once; each counts but the first."""
+    report_uri: str | None = None
+    """The data report, `data_report.html`."""
+
+
+class PreparedData(Message):
+    """What preflight has made ready for training."""
+
+    uri: str
+    """`prepared.json`: the resolved settings, and where the token ids lie."""
+    digest: str
+    """`sha256:<hex>` of that document; training refuses another one."""
+
+
+class ResolvedSetting(Message):
+    """A setting that the spec left open, resolved once."""
+
+    name: str
+    """As in the spec, `training.learningRate`."""
+    value: str
+    why: str
+
+
+class Estimate(Message):
+    """What training will take, computed before a GPU is asked for."""
+
+    memory_bytes: int
+    """Of one GPU at the worst micro-batch."""
+    parts: dict[str, int]
+    """The same by what takes it: weights, adapter, optimizer, activations, logits."""
+    available_bytes: int | None = None
+    """Memory of one GPU, where it is known."""
+    steps: int
+    tokens: int
+    """Real tokens that training goes through."""
+
+
+RivalName = Literal["few_shot", "majority", "parent"]
+"""few_shot: the base with worked examples in its prompt. majority: the most frequent label of the training rows.
+parent: the adapter that training started from."""
+
+
+Verdict = Literal["better", "worse", "inconclusive"]
+
+
+def verdict(low: float, high: float, *, higher_is_better: bool) -> Verdict:
+    """What an interval of a difference says: better or worse only where it excludes zero."""
+    if low <= 0 <= high:
+        return "inconclusive"
+    return "better" if (low > 0) == higher_is_better else "worse"
+
+
+class RivalResult(Message):
+    """One metric of another model that the tuned one has to beat."""
+
+    name: RivalName
+    score: float
+    low: float
+    """Lower end of the 95 % interval of tuned - rival."""
+    high: float
+    """Upper end of the same interval."""
+
+
+class SliceResult(Message):
+    """The headline metric on the rows of one data set."""
+
+    name: str
+    """The data set's name."""
+    rows: int
+    baseline: float
+    tuned: float
 
 
 class MetricResult(Message):
-    """One metric on the test rows: base, base with worked examples, tuned."""
+    """One metric on the test rows: base, its rivals, tuned."""
 
     name: str
     higher_is_better: bool
     baseline: float
-    few_shot: float | None = None
+    rivals: list[RivalResult] = Field(default=[])
     tuned: float
     low: float
     """Lower end of the 95 % interval of tuned - baseline."""
     high: float
-    """Upper end of the same interval."""
-    few_shot_low: float | None = None
-    """Lower end of the 95 % interval of tuned - few_shot."""
-    few_shot_high: float | None = None
     """Upper end of the same interval."""
     interval: str
     """How the interval was computed: tango (paired score), bootstrap (over rows)."""
@@ -74,11 +144,9 @@ class MetricResult(Message):
         return self.tuned - self.baseline
 
     @property
-    def verdict(self) -> Literal["better", "worse", "inconclusive"]:
-        """Better or worse only where the interval excludes zero."""
-        if self.low <= 0 <= self.high:
-            return "inconclusive"
-        return "better" if (self.low > 0) == self.higher_is_better else "worse"
+    def verdict(self) -> Verdict:
+        """The tuned model against the base."""
+        return verdict(self.low, self.high, higher_is_better=self.higher_is_better)
 
 
 class EvaluationResult(Message):
@@ -87,6 +155,12 @@ class EvaluationResult(Message):
     rows: int
     metrics: list[MetricResult]
     """The headline first."""
+    slices: list[SliceResult] = Field(default=[])
+    """The headline by data set, where there are several."""
+    labels: list[str] = Field(default=[])
+    """Of a classifier, in the order of the spec."""
+    confusion: list[list[int]] = Field(default=[])
+    """Rows by wanted label, columns by the tuned model's; the last column counts answers that are no label."""
 
 
 class TrainingSummary(Message):
@@ -95,7 +169,8 @@ class TrainingSummary(Message):
     steps: int
     tokens: int
     """Real tokens learnt from, padding not counted, over all attempts."""
-    supervised_tokens: int
+    weight: float = 0.0
+    """Summed weight of what was learnt from: supervised tokens, rows or pairs."""
     final_loss: float
     validation_loss: float | None = None
     tokens_per_second: float
@@ -104,8 +179,10 @@ class TrainingSummary(Message):
 
 
 class Artifact(Message):
-    """The committed adapter."""
+    """The committed adapter or model."""
 
+    kind: Literal["adapter", "model"] = "adapter"
+    """adapter: in PEFT's layout. model: a whole model directory."""
     uri: str
     digest: str
     """SHA-256 over the manifest's file digests."""
@@ -140,29 +217,40 @@ class TrainerReport(Message):
     """The output already held this job's result; nothing was trained."""
     failure: Failure | None = None
     data: DataSummary | None = None
+    prepared: PreparedData | None = None
+    settings: list[ResolvedSetting] = Field(default=[])
+    """What the spec left open."""
+    estimate: Estimate | None = None
     training: TrainingSummary | None = None
     evaluation: EvaluationResult | None = None
     artifact: Artifact | None = None
     checkpoint: SavedCheckpoint | None = None
     libraries: dict[str, str] = Field(default={})
     """Versions of the libraries that decide numbers."""
+    lineage: dict[str, str] = Field(default={})
+    """What the result was made from: base model, parent adapter, data digests, image."""
 
 
 def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
     """The report as JSON of at most `limit` bytes.
 
-    Dropped in this order, until it fits: library versions; the training summary; metrics after the fourth;
-    texts beyond 1000, then 200 bytes; metrics after the first; the data summary; the checkpoint. The last three
-    happen only to reports with several URIs of nearly the longest kind.
+    Dropped in this order, until it fits: the confusion matrix, library versions and lineage; reasons of resolved
+    settings; the training summary; slices; metrics after the fourth; the estimate; texts beyond 1000, then 200 bytes;
+    metrics after the first; resolved settings; the data summary; the checkpoint. The last four happen only to reports
+    with several URIs of nearly the longest kind.
     """
     shrink: list[Callable[[TrainerReport], TrainerReport]] = [
         lambda r: r,
-        lambda r: r.model_copy(update={"libraries": {}}),
+        lambda r: _evaluation(r, labels=[], confusion=[]).model_copy(update={"libraries": {}, "lineage": {}}),
+        lambda r: r.model_copy(update={"settings": [each.model_copy(update={"why": ""}) for each in r.settings]}),
         lambda r: r.model_copy(update={"training": None}),
+        lambda r: _evaluation(r, slices=[]),
         lambda r: _first_metrics(r, 4),
+        lambda r: r.model_copy(update={"estimate": None}),
         lambda r: _shorten(r, 1000),
         lambda r: _shorten(r, 200),
         lambda r: _first_metrics(r, 1),
+        lambda r: r.model_copy(update={"settings": []}),
         lambda r: r.model_copy(update={"data": None}),
         lambda r: r.model_copy(update={"checkpoint": None}),
     ]
@@ -176,10 +264,13 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
 
 
 def _first_metrics(report: TrainerReport, count: int) -> TrainerReport:
+    return _evaluation(report, metrics=report.evaluation.metrics[:count]) if report.evaluation else report
+
+
+def _evaluation(report: TrainerReport, **parts: Any) -> TrainerReport:
     if report.evaluation is None:
         return report
-    kept = report.evaluation.model_copy(update={"metrics": report.evaluation.metrics[:count]})
-    return report.model_copy(update={"evaluation": kept})
+    return report.model_copy(update={"evaluation": report.evaluation.model_copy(update=parts)})
 
 
 def _shorten(report: TrainerReport, length: int) -> TrainerReport:

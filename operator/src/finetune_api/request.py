@@ -22,3 +22,7 @@ class TrainerRequest(Message):
     """Digest of the identity settings; the trainer computes it anew and refuses a difference."""
     data_digest: str | None = None
     """What preflight validated; training refuses other data. None for preflight itself."""
+    prepared_digest: str | None = None
+    """Digest of `prepared.json`, which holds the resolved settings and names the token ids. None for preflight."""
+    gpu_memory_bytes: int | None = None
+    """Memory of one GPU of the kind that training will get, where the cluster tells."""

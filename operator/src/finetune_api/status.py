@@ -66,6 +66,51 @@ class DataStatus(Message):
     """Rows whose prompt lost its start to data.maxTokens."""
     left_out_rows: int = 0
     """Training rows not used because they also stand in the validation or test data."""
+    bad_rows: int = 0
+    """Rows put into quarantine."""
+    duplicate_rows: int = 0
+    """Training rows that stand more than once."""
+    report_uri: Text | None = None
+    """The data report, a page for a browser."""
+    prepared_uri: Text | None = None
+    """The resolved settings and where the token ids lie; training uses exactly this."""
+    prepared_digest: Word | None = None
+    """SHA-256 of that document."""
+
+
+class SettingStatus(Message):
+    """A setting that the spec left open, resolved once and kept for all attempts."""
+
+    name: Word
+    """As in the spec."""
+    value: Word
+    """What it was resolved to."""
+    why: Text = ""
+    """Why."""
+
+
+class EstimateStatus(Message):
+    """What training will take, computed before a GPU is asked for."""
+
+    memory: Word
+    """Of one GPU at the worst micro-batch."""
+    available: Word | None = None
+    """Memory of one GPU, where it is known."""
+    steps: int
+    """Optimiser steps."""
+    tokens: int
+    """Tokens that training goes through."""
+
+
+class RivalStatus(Message):
+    """One metric of another model that the tuned one has to beat."""
+
+    name: Word
+    """few_shot, majority or parent."""
+    score: Decimal
+    """Its score."""
+    verdict: Literal["better", "worse", "inconclusive"]
+    """The tuned model against it; better or worse only where the interval excludes zero."""
 
 
 class MetricStatus(Message):
@@ -75,8 +120,9 @@ class MetricStatus(Message):
     """Metric name."""
     baseline: Decimal
     """Score of the untouched base model."""
-    few_shot: Decimal | None = None
-    """Score of the base with worked examples in its prompt."""
+    rivals: list[RivalStatus] = Field(default=[], max_length=3)
+    """Base with worked examples in its prompt (few_shot), most frequent label (majority), adapter that training
+    started from (parent)."""
     tuned: Decimal
     """Score of the tuned model."""
     delta: Decimal
@@ -89,6 +135,19 @@ class MetricStatus(Message):
     """better or worse only where the interval excludes zero."""
 
 
+class SliceStatus(Message):
+    """The headline metric on the rows of one data set."""
+
+    name: Word
+    """The data set."""
+    rows: int
+    """Its test rows."""
+    baseline: Decimal
+    """Score of the untouched base model."""
+    tuned: Decimal
+    """Score of the tuned model."""
+
+
 class EvaluationStatus(Message):
     """Base against tuned on the test rows."""
 
@@ -98,13 +157,17 @@ class EvaluationStatus(Message):
     """Test rows compared."""
     metrics: list[MetricStatus] = Field(max_length=16)
     """Every metric, the headline first."""
+    slices: list[SliceStatus] = Field(default=[], max_length=16)
+    """The headline metric by data set, where there are several."""
 
 
 class ArtifactStatus(Message):
-    """The adapter."""
+    """The adapter or model."""
 
+    kind: Literal["adapter", "model"] = "adapter"
+    """adapter: in PEFT's layout. model: a whole model directory, by methods that change the base's own weights."""
     uri: Text
-    """S3 prefix of the adapter in PEFT's layout."""
+    """Its S3 prefix."""
     digest: Word
     """SHA-256 over its files."""
     size_bytes: int
@@ -184,6 +247,10 @@ class FinetuneJobStatus(Message):
     """Where the trainer is."""
     data: DataStatus | None = None
     """What preflight found."""
+    settings: list[SettingStatus] = Field(default=[], max_length=16)
+    """Settings that the spec left open."""
+    estimate: EstimateStatus | None = None
+    """What training will take."""
     evaluation: EvaluationStatus | None = None
     """Base against tuned."""
     artifact: ArtifactStatus | None = None

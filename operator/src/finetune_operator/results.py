@@ -10,6 +10,7 @@ from finetune_api.report import (
     MetricResult,
     SavedCheckpoint,
     TrainingSummary,
+    verdict,
 )
 from finetune_api.status import (
     ArtifactStatus,
@@ -18,6 +19,7 @@ from finetune_api.status import (
     EvaluationStatus,
     MetricStatus,
     ProgressStatus,
+    RivalStatus,
 )
 from finetune_operator import clock
 from finetune_operator.failures import WORD, clip
@@ -96,7 +98,14 @@ def _metric_status(metric: MetricResult) -> MetricStatus:
     return MetricStatus(
         name=metric.name,
         baseline=f"{metric.baseline:.4f}",
-        few_shot=f"{metric.few_shot:.4f}" if metric.few_shot is not None else None,
+        rivals=[
+            RivalStatus(
+                name=rival.name,
+                score=f"{rival.score:.4f}",
+                verdict=verdict(rival.low, rival.high, higher_is_better=metric.higher_is_better),
+            )
+            for rival in metric.rivals
+        ],
         tuned=f"{metric.tuned:.4f}",
         delta=f"{metric.delta:+.4f}",
         low=f"{metric.low:+.4f}",

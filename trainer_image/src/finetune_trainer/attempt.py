@@ -21,6 +21,7 @@ from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import remove_checkpoints
 from finetune_trainer.publish import commit, upload_adapter, upload_records
 from finetune_trainer.reporter import Reporter
+from finetune_trainer.resolve import resolve
 from finetune_trainer.tune import EXAMPLES, Job, Tuned, tune
 from finetune_trainer.verify import Sample, SampleRow, verify
 
@@ -57,7 +58,7 @@ def attempt(context: Context, data: FetchedData, identity: Identity, verify_opti
     prepared = prepare(spec.data, data.files, load_tokenizer(model_directory))
     context.draft.add(data=prepared.summary(data.digest))
     checkpoints = Checkpoints(epoch, identity, spec.checkpoint.keep, context.work_dir, reporter.metrics, context.clock)
-    job = Job(context, prepared, model_directory, checkpoints, reporter)
+    job = Job(context, prepared, resolve(spec), model_directory, checkpoints, reporter)
     tuned = tune(job)
     _free_memory()
 
@@ -78,11 +79,11 @@ def attempt(context: Context, data: FetchedData, identity: Identity, verify_opti
 
 
 def _sample(job: Job, tuned: Tuned, adapter_uri: str) -> Sample:
-    rows = [SampleRow(token_ids=list(row.token_ids), supervised=list(row.supervised)) for row in tuned.sample]
+    rows = [SampleRow(token_ids=list(row.token_ids), weights=list(row.weights)) for row in tuned.sample]
     return Sample(
         adapter_uri=adapter_uri,
         model_directory=str(job.model_directory),
-        batch_tokens=micro_batch_tokens(job.context.request.spec.training),
+        batch_tokens=micro_batch_tokens(job.settings),
         rows=rows,
     )
 

@@ -1,8 +1,9 @@
 """The training loop.
 
 Accelerate prepares model and optimiser and nothing else: its loader, scheduler and gradient accumulation would each
-change the arithmetic. The gradient of a step is that of the summed loss divided by the supervised tokens of the whole
-step, so cutting the step into other micro-batches changes memory and speed, not the result.
+change the arithmetic. The gradient of a step is that of the summed loss divided by the weight of the whole step (of a
+language model, its supervised tokens), so cutting the step into other micro-batches changes memory and speed, not the
+result.
 
 The device is waited for where losses are read (`StepReader`): every two seconds or so, at validation points and before
 a checkpoint. Only there is it known whether they are finite, so what a checkpoint holds is sound.
@@ -19,12 +20,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from finetune_api.conditions import Reason
-from finetune_api.spec.training import Training
-from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.plan import Step, micro_batches, plan_digest
 from finetune_trainer.errors import InfrastructureError, StopRequested
-from finetune_trainer.evaluate.score import mean_loss, score
-from finetune_trainer.loss import collate, summed_loss
+from finetune_trainer.hyperparameters import Hyperparameters
+from finetune_trainer.objectives.base import Task
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
@@ -41,7 +40,7 @@ class TrainingOutcome:
 
     steps: int
     tokens: int
-    supervised_tokens: int
+    weight: float
     final_loss: float
     validation_loss: float | None
     tokens_per_second: float
@@ -49,17 +48,17 @@ class TrainingOutcome:
     resumed_from_step: int | None
 
 
-def micro_batch_tokens(training: Training) -> int:
+def micro_batch_tokens(settings: Hyperparameters) -> int:
     """Padded tokens that go through the model at once."""
-    return training.micro_batch_tokens or min(training.tokens_per_step, _MICRO_BATCH_TOKENS)
+    return settings.micro_batch_tokens or min(settings.tokens_per_step, _MICRO_BATCH_TOKENS)
 
 
 def train(
     *,
     model: torch.nn.Module,
-    rows: Sequence[Tokenized],
-    validation: Sequence[Tokenized],
-    training: Training,
+    task: Task,
+    validation: Task | None,
+    settings: Hyperparameters,
     plan: Sequence[Step],
     state: LoopState | None,
     on_log: Callable[[StepLog], None],
@@ -68,7 +67,7 @@ def train(
     every_steps: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingOutcome:
-    """Train the adapter of `model` in place over `plan`, from `state` if given.
+    """Train what `model` has to train in place over `plan`, from `state` if given.
 
     `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state every `every_steps` steps, after
     the last, and when `should_stop` asks for it.
@@ -78,7 +77,7 @@ def train(
         StopRequested: `should_stop` was true between two steps; the state has been handed to `on_checkpoint`.
 
     """
-    run = _Run(model=model, rows=rows, validation=validation, training=training, plan=plan, state=state, clock=clock)
+    run = _Run(model=model, task=task, validation=validation, settings=settings, plan=plan, state=state, clock=clock)
     while run.counters.step < len(plan):
         if should_stop():
             run.settle(on_log, should_stop)
@@ -102,17 +101,16 @@ class _Run:
         self,
         *,
         model: torch.nn.Module,
-        rows: Sequence[Tokenized],
-        validation: Sequence[Tokenized],
-        training: Training,
+        task: Task,
+        validation: Task | None,
+        settings: Hyperparameters,
         plan: Sequence[Step],
         state: LoopState | None,
         clock: Callable[[], float],
     ) -> None:
-        self.rows, self.validation, self.training, self.plan = rows, validation, training, plan
-        self.lengths = [len(row.token_ids) for row in rows]
+        self.task, self.validation, self.settings, self.plan = task, validation, settings, plan
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
-        self.model, self.optimizer = self.accelerator.prepare(model, _optimizer(model, training))
+        self.model, self.optimizer = self.accelerator.prepare(model, _optimizer(model, settings))
         self.counters = Counters(plan_digest=plan_digest(plan))
         self.resumed_from_step: int | None = None
         if state is not None:
@@ -123,22 +121,22 @@ class _Run:
         """One optimiser step; the device is not waited for."""
         number = self.counters.step
         step = self.plan[number]
-        rate = learning_rate(number, len(self.plan), self.training)
+        rate = learning_rate(number, len(self.plan), self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed((self.training.seed << 32) + number)
-        targets = sum(self.rows[index].targets for index in step)
-        loss = self._backward(step, targets)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
+        torch.manual_seed((self.settings.seed << 32) + number)
+        weight = sum(self.task.weight(index) for index in step)
+        loss = self._backward(step, weight)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._count(step, targets)
+        self._count(step, weight)
         self.reader.note(self.counters, rate, loss, norm)
 
     def is_validation_point(self) -> bool:
         """Whether the step just done is one after which the validation loss is measured."""
         points = {math.ceil(len(self.plan) * part / _VALIDATIONS) for part in range(1, _VALIDATIONS + 1)}
-        return bool(self.validation) and self.counters.step in points
+        return self.validation is not None and self.counters.step in points
 
     def settle(self, on_log: Callable[[StepLog], None], should_stop: Callable[[], bool]) -> None:
         """Read the losses, check that they are finite, measure the validation loss if it is time, and tell of it."""
@@ -167,7 +165,7 @@ class _Run:
         return TrainingOutcome(
             steps=self.counters.step,
             tokens=self.counters.tokens,
-            supervised_tokens=self.counters.supervised_tokens,
+            weight=self.counters.weight,
             final_loss=self.counters.loss if self.counters.loss is not None else math.nan,
             validation_loss=self.counters.validation_loss,
             tokens_per_second=self.reader.tokens_per_second(),
@@ -175,33 +173,31 @@ class _Run:
         )
 
     def _validation_loss(self, should_stop: Callable[[], bool]) -> float | None:
-        """Mean per supervised token; None where a stop request came first, because saving the state is urgent then."""
-
-        def check(_rows: int) -> None:
-            if should_stop():
-                raise InterruptedError
-
+        """Weighted mean; None where a stop request came first, because saving the state is urgent then."""
+        if self.validation is None:
+            return None
         try:
-            return mean_loss(score(self.model, self.validation, micro_batch_tokens(self.training), check))
+            return mean_loss(self.model, self.validation, self.settings, should_stop)
         except InterruptedError:
             return None
 
-    def _backward(self, step: Step, targets: int) -> Tensor:
-        """Gradients of a whole step; its mean loss per supervised token, still on the device."""
+    def _backward(self, step: Step, weight: float) -> Tensor:
+        """Gradients of a whole step; its mean loss, still on the device."""
         self.model.train()
-        model, device = self.accelerator.unwrap_model(self.model), self.accelerator.device
-        total = torch.zeros((), device=device)
-        for indices in micro_batches(step, self.lengths, micro_batch_tokens(self.training)):
-            loss = summed_loss(model, collate([self.rows[index] for index in indices], device)) / targets
+        model = self.accelerator.unwrap_model(self.model)
+        packing = self.settings.packing == "auto"
+        total = torch.zeros((), device=self.accelerator.device)
+        for indices in micro_batches(step, self.task.lengths, micro_batch_tokens(self.settings)):
+            loss = self.task.losses(model, indices, packing=packing).sum() / weight
             self.accelerator.backward(loss)
             total += loss.detach()
         return total
 
-    def _count(self, step: Step, targets: int) -> None:
+    def _count(self, step: Step, weight: float) -> None:
         done = {
             "step": self.counters.step + 1,
-            "tokens": self.counters.tokens + sum(self.lengths[index] for index in step),
-            "supervised_tokens": self.counters.supervised_tokens + targets,
+            "tokens": self.counters.tokens + sum(self.task.lengths[index] for index in step),
+            "weight": self.counters.weight + weight,
         }
         self.counters = self.counters.model_copy(update=done)
 
@@ -217,9 +213,32 @@ class _Run:
         self.resumed_from_step = state.counters.step
 
 
-def _optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Optimizer:
+@torch.inference_mode()
+def mean_loss(
+    model: torch.nn.Module, task: Task, settings: Hyperparameters, should_stop: Callable[[], bool] = lambda: False
+) -> float:
+    """Weighted mean loss over all items, the same however they are batched.
+
+    Raises:
+        InterruptedError: `should_stop` was true between two batches.
+
+    """
+    was_training = model.training
+    model.eval()
+    everything = tuple(range(len(task.lengths)))
+    total = 0.0
+    for indices in micro_batches(everything, task.lengths, micro_batch_tokens(settings)):
+        if should_stop():
+            model.train(was_training)
+            raise InterruptedError
+        total += float(task.losses(model, indices, packing=settings.packing == "auto").double().sum())
+    model.train(was_training)
+    return total / sum(task.weight(index) for index in everything)
+
+
+def _optimizer(model: torch.nn.Module, settings: Hyperparameters) -> torch.optim.Optimizer:
     parameters: list[Any] = [parameter for _, parameter in trainable(model)]
-    return torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def _stopped(step: int, total_steps: int) -> StopRequested:

@@ -32,37 +32,38 @@ class Batch:
     """int64 [n]: where in the flattened rows the hidden state stands that predicts each supervised token."""
     targets: Tensor
     """int64 [n]: the supervised tokens."""
-    targets_per_row: list[int]
+    weights: Tensor
+    """float32 [n]: what each counts."""
+    rows: Tensor
+    """int64 [n]: the row of each."""
+    size: int
+    """Rows."""
 
 
 def collate(rows: Sequence[Tokenized], device: torch.device) -> Batch:
     """Pad rows to one batch on `device`; positions are found here on the host, so the device is never waited for."""
     length = max(len(row.token_ids) for row in rows)
     token_ids = torch.zeros(len(rows), length, dtype=torch.int64)
-    positions = []
+    weights = torch.zeros(len(rows), length)
     for index, row in enumerate(rows):
-        token_ids[index, : len(row.token_ids)] = torch.tensor(row.token_ids)
+        token_ids[index, : len(row.token_ids)] = torch.as_tensor(row.token_ids)
         # A token is predicted from the state before it.
-        positions.append(torch.tensor(row.supervised[1:], dtype=torch.bool).nonzero()[:, 0] + index * length)
-    flat = torch.cat(positions)
-    return Batch(
-        token_ids=token_ids.to(device, non_blocking=True),
-        positions=flat.to(device, non_blocking=True),
-        targets=token_ids.view(-1)[flat + 1].to(device, non_blocking=True),
-        targets_per_row=[len(part) for part in positions],
-    )
+        weights[index, : len(row.token_ids) - 1] = torch.as_tensor(row.weights)[1:]
+    flat = weights.view(-1).nonzero()[:, 0]
+    parts = {
+        "token_ids": token_ids,
+        "positions": flat,
+        "targets": token_ids.view(-1)[flat + 1],
+        "weights": weights.view(-1)[flat],
+        "rows": flat // length,
+    }
+    return Batch(**{name: part.to(device, non_blocking=True) for name, part in parts.items()}, size=len(rows))
 
 
-def summed_loss(model: Any, batch: Batch) -> Tensor:
-    """Sum of -log p over the supervised tokens of a batch, float32 scalar; differentiable in the adapter."""
-    return _token_losses(model, batch).sum()
-
-
-@torch.no_grad()
-def row_losses(model: Any, batch: Batch) -> list[float]:
-    """Sum of -log p over the supervised tokens of each row."""
-    parts = torch.split(_token_losses(model, batch).double(), batch.targets_per_row)
-    return [float(part.sum()) for part in parts]
+def row_losses(model: Any, batch: Batch) -> Tensor:
+    """Weighted sum of -log p over the supervised tokens of each row, float32 [rows]; differentiable."""
+    losses = _token_losses(model, batch) * batch.weights
+    return torch.zeros(batch.size, device=losses.device).index_add(0, batch.rows, losses)
 
 
 def _token_losses(model: Any, batch: Batch) -> Tensor:

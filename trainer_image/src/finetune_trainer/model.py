@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from finetune_api.conditions import Reason
 from finetune_api.spec.training import Lora
 from finetune_trainer.errors import InfrastructureError, SettingsError
+from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.model_files import check_model_files, first_line, model_invalid
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -75,8 +76,8 @@ def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device) -> A
     return model
 
 
-def attach_lora(base: Any, lora: Lora, seed: int) -> PeftModel:
-    """Adapters on the frozen base: their weights are float32, drawn from `seed`, and the only ones that train.
+def attach_lora(base: Any, lora: Lora, settings: Hyperparameters) -> PeftModel:
+    """Adapters on the frozen base: their weights are float32, drawn from the seed, and the only ones that train.
 
     Raises:
         SettingsError: a target module does not exist or is the head.
@@ -86,13 +87,13 @@ def attach_lora(base: Any, lora: Lora, seed: int) -> PeftModel:
     if isinstance(targets, list):
         _check_targets(base, targets)
     config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    torch.manual_seed(seed)
+    torch.manual_seed(settings.seed)
     return get_peft_model(base, config, autocast_adapter_dtype=True)
 
 

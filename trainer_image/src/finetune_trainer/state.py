@@ -26,9 +26,10 @@ class Counters(Message):
     plan_digest: str
     tokens: int = 0
     """Real tokens learnt from, padding not counted."""
-    supervised_tokens: int = 0
+    weight: float = 0.0
+    """Summed weight of what was learnt from: supervised tokens, rows or pairs."""
     loss: float | None = None
-    """Mean loss per supervised token of the last step."""
+    """Mean loss of the last step."""
     validation_loss: float | None = None
 
 

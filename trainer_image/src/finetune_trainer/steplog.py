@@ -27,13 +27,14 @@ class StepLog:
     """Steps done, this one included."""
     total_steps: int
     loss: float
-    """Mean per supervised token of this step."""
+    """Mean of this step, per supervised token, row or pair."""
     grad_norm: float
     """Before clipping."""
     learning_rate: float
     tokens: int
     """Real tokens since the start of the run, earlier attempts included."""
-    supervised_tokens: int
+    weight: float
+    """Likewise: supervised tokens, rows or pairs."""
     tokens_per_second: float
     """Real tokens, over the steps read together; validation and checkpoints not counted."""
     validation_loss: float | None = None
@@ -111,6 +112,6 @@ class StepReader:
             grad_norm=grad_norm,
             learning_rate=item.learning_rate,
             tokens=item.counters.tokens,
-            supervised_tokens=item.counters.supervised_tokens,
+            weight=item.counters.weight,
             tokens_per_second=rate,
         )

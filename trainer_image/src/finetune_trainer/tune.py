@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from finetune_api.report import TrainingSummary
+from finetune_api.report import RivalName, TrainingSummary
 from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.context import Context
 from finetune_trainer.data.encode import Tokenized
@@ -19,8 +19,10 @@ from finetune_trainer.data.prompts import Prompt, PromptSets, make_prompts
 from finetune_trainer.evaluate.compare import ExampleResult, compare
 from finetune_trainer.evaluate.measure import Measured, measure
 from finetune_trainer.evaluate.score import mean_loss, score
+from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.loop import micro_batch_tokens, train
 from finetune_trainer.model import attach_lora, check_context, load_base, resolve_device, resolve_dtype
+from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.publish import save_adapter
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.state import LoopState
@@ -48,6 +50,7 @@ class Job:
 
     context: Context
     prepared: Prepared
+    settings: Hyperparameters
     model_directory: Path
     checkpoints: Checkpoints
     reporter: Reporter
@@ -69,10 +72,12 @@ def tune(job: Job) -> Tuned:
 
     job.reporter.stage("baseline")
     baseline = _measure(job, model, prompts.plain, prompts)
-    few_shot = _measure(job, model, prompts.few_shot, prompts) if prompts.few_shot else None
+    rivals: dict[RivalName, Measured] = {}
+    if prompts.few_shot:
+        rivals["few_shot"] = _measure(job, model, prompts.few_shot, prompts)
 
     job.reporter.stage("training")
-    model = attach_lora(model, spec.method.lora, spec.training.seed)
+    model = attach_lora(model, spec.method.lora, job.settings)
     _train(job, model)
 
     job.reporter.stage("evaluating")
@@ -80,15 +85,15 @@ def tune(job: Job) -> Tuned:
     evaluation, examples = compare(
         prompts.plain,
         baseline=baseline,
-        few_shot=few_shot,
+        rivals=rivals,
         tuned=tuned,
-        evaluation=spec.evaluation,
+        metrics=spec.evaluation.metrics or ("exact_match", "token_f1", "rouge_l"),
         seed=spec.training.seed,
     )
     job.context.draft.add(evaluation=evaluation)
     _write_examples(job.context.work_dir / EXAMPLES, examples)
     sample = [prompt.scored() for prompt in prompts.plain[:SAMPLE_ROWS]]
-    sample_loss = mean_loss(score(model, sample, micro_batch_tokens(spec.training)))
+    sample_loss = mean_loss(score(model, sample, micro_batch_tokens(job.settings)))
     adapter = save_adapter(model, spec.model.uri, job.context.work_dir / "adapter")
     return Tuned(adapter, sample, sample_loss)
 
@@ -100,20 +105,21 @@ def _measure(job: Job, model: Any, prompts: Sequence[Prompt], sets: PromptSets) 
         prompts,
         evaluation=job.context.request.spec.evaluation,
         stop_ids=sets.stop_ids,
-        batch_tokens=micro_batch_tokens(job.context.request.spec.training),
+        batch_tokens=micro_batch_tokens(job.settings),
         on_progress=lambda _done, _total: job.reporter.heartbeat(),
         should_stop=job.context.stop.should_stop,
     )
 
 
 def _train(job: Job, model: Any) -> None:
-    spec, rows = job.context.request.spec, job.prepared.train
+    settings = job.settings
+    task = LanguageTask(job.prepared.train)
     plan = plan_steps(
-        [len(row.token_ids) for row in rows],
-        seed=spec.training.seed,
-        epochs=spec.training.epochs,
-        max_steps=spec.training.max_steps,
-        tokens_per_step=spec.training.tokens_per_step,
+        task.lengths,
+        seed=settings.seed,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        tokens_per_step=settings.tokens_per_step,
     )
 
     def save(state: LoopState) -> None:
@@ -123,15 +129,15 @@ def _train(job: Job, model: Any) -> None:
 
     outcome = train(
         model=model,
-        rows=rows,
-        validation=job.prepared.validation,
-        training=spec.training,
+        task=task,
+        validation=LanguageTask(job.prepared.validation) if job.prepared.validation else None,
+        settings=settings,
         plan=plan,
         state=job.checkpoints.restore(plan_digest(plan)),
         on_log=job.reporter.step,
         should_stop=job.context.stop.should_stop,
         on_checkpoint=save,
-        every_steps=spec.checkpoint.every_steps,
+        every_steps=job.context.request.spec.checkpoint.every_steps,
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
     job.context.draft.add(training=TrainingSummary(**asdict(outcome)))

@@ -29,7 +29,7 @@ class SampleRow(Message):
     """One row of the sample."""
 
     token_ids: list[int]
-    supervised: list[bool]
+    weights: list[float]
 
 
 class Sample(Message):
@@ -91,7 +91,7 @@ def score_sample(context: Context, sample: Sample) -> Score:
     base = load_base(Path(sample.model_directory), dtype=dtype, device=device)
     model = PeftModel.from_pretrained(base, str(directory)).eval()
     rows = [
-        Tokenized(row.token_ids, row.supervised, Source("sample", number))
+        Tokenized(row.token_ids, row.weights, Source("sample", number))
         for number, row in enumerate(sample.rows, start=1)
     ]
     return Score(loss=mean_loss(score(model, rows, sample.batch_tokens)))

@@ -1,23 +1,36 @@
 """`spec.data`: data sets, their columns, the template and the split."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints
 
-from finetune_api.base import Contract, S3Uri, cel
+from finetune_api.base import Contract, S3OutputUri, S3Uri, cel
+
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class Columns(Contract):
     """Names of the columns, where they differ from the ones recognised by themselves."""
 
-    instruction: str | None = Field(default=None, max_length=128)
-    """What is asked. Recognised: instruction, prompt, question."""
-    input: str | None = Field(default=None, max_length=128)
+    instruction: ColumnName | None = None
+    """What is asked; of a preference pair, the prompt. Recognised: instruction, prompt, question."""
+    input: ColumnName | None = None
     """Optional context that follows the instruction. Recognised: input, context."""
-    response: str | None = Field(default=None, max_length=128)
+    response: ColumnName | None = None
     """The wanted answer; the loss is on this. Recognised: response, completion, answer, output."""
-    messages: str | None = Field(default=None, max_length=128)
+    messages: ColumnName | None = None
     """A list of {role, content} turns instead of the three above. Recognised: messages, conversations."""
+    text: ColumnName | None = None
+    """Raw text to learn from, or the text to classify. Recognised: text, and sentence and review to classify."""
+    label: ColumnName | None = None
+    """The class of a text. Recognised: label, category, class."""
+    chosen: ColumnName | None = None
+    """The preferred answer: text, or turns that include the prompt. Recognised: chosen."""
+    rejected: ColumnName | None = None
+    """The other answer, in the same form. Recognised: rejected."""
+
+
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
 
 
 class Dataset(Contract):
@@ -25,10 +38,15 @@ class Dataset(Contract):
 
     uri: S3Uri
     """A file, or a prefix ending in / whose data files are read in order of name. The end of a name tells the format:
-    .jsonl or .ndjson (an object per line), .json (an array of objects), .csv, .tsv, each also with .gz or .zst, and
-    .parquet."""
+    .jsonl or .ndjson (an object per line), .json (an array of objects), .csv, .tsv, .txt (a document per file), each
+    also with .gz or .zst, and .parquet."""
     columns: Columns | None = None
     """Column names, where they differ from the ones recognised by themselves."""
+    name: DatasetName | None = None
+    """Name of the data set in reports and per-set metrics. Empty: train-0, test-1 and so on, by place in the list."""
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    """How often each row is seen in an epoch, for data sets to train on: 0.5 takes half of the rows, another half in
+    each epoch, 2 takes each twice. Replay data that limits forgetting is a data set with a small weight."""
 
 
 class Split(Contract):
@@ -45,11 +63,29 @@ class Split(Contract):
 class Template(Contract):
     """How a row becomes the text that the model sees."""
 
-    name: Literal["auto", "chat", "alpaca", "plain"] = "auto"
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    "(has(self.name) && self.name == 'jinja') == has(self.jinja)",
+                    "data.template.jinja and data.template.name jinja go together",
+                )
+            ]
+        }
+    )
+
+    name: Literal["auto", "chat", "alpaca", "plain", "jinja"] = "auto"
     """chat: the tokenizer's own chat template. alpaca: the Alpaca prompt, with and without input. plain: instruction,
-    blank line, answer. auto: chat where the tokenizer has a template, else alpaca."""
+    blank line, answer. jinja: the chat template in `jinja`. auto: chat where the tokenizer has a template, else
+    alpaca."""
+    jinja: str | None = Field(default=None, min_length=1, max_length=16384)
+    """A chat template of your own, as tokenizers have them: it sees `messages` and `add_generation_prompt`, and runs
+    in a sandbox."""
     system: str | None = Field(default=None, max_length=8192)
     """System message put before rows that have none."""
+    supervise: Literal["assistant", "last-turn", "all"] = "assistant"
+    """What the loss is on. assistant: every answer with its end-of-turn token; a message's own `weight` (0 to 1) scales
+    or silences it. last-turn: the last answer. all: every token."""
 
 
 class Data(Contract):
@@ -80,6 +116,17 @@ class Data(Contract):
     """Used where validation or test is empty."""
     template: Template = Template()
     """How a row becomes text."""
-    max_tokens: int = Field(default=1024, ge=16, le=131072)
+    max_tokens: int | None = Field(default=None, ge=16, le=131072)
     """Longest row in tokens. Longer ones lose the start of their prompt, never the answer; a row whose answer alone is
-    longer is refused."""
+    longer is a bad row. Raw text is cut into pieces of this length instead. Empty: as long as the longest row, at most
+    the model's context; for raw text 1024."""
+    on_bad_row: Literal["fail", "quarantine"] = "fail"
+    """fail: a bad row ends the job. quarantine: bad rows are written aside to quarantine.jsonl under output.uri, and
+    the job goes on without them, up to maxBadShare."""
+    max_bad_share: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of bad rows that quarantine puts up with."""
+    show_rows: bool = True
+    """Whether the data report shows text of rows; false leaves counts and places only."""
+    prepared_uri: S3OutputUri | None = None
+    """Prefix where prepared data (token ids) is kept for all jobs on the same data. Empty: `.prepared/` in the folder
+    that output.uri lies in. What was not used for 30 days is removed."""

@@ -6,14 +6,18 @@ from pydantic import Field
 
 from finetune_api.base import Contract, S3OutputUri
 
-MetricName = Literal["exact_match", "token_f1", "rouge_l", "chrf"]
+MetricName = Literal[
+    "exact_match", "token_f1", "rouge_l", "chrf", "accuracy", "precision", "recall", "f1", "pair_accuracy"
+]
 
 
 class Evaluation(Contract):
-    """Base and tuned model answer the same test prompts with the same greedy decoding."""
+    """Base and tuned model are compared on the same test rows; answers are decoded greedily."""
 
-    metrics: list[MetricName] = Field(default=["exact_match", "token_f1", "rouge_l"], min_length=1, max_length=8)
-    """Scores of generated answers, the most important first; loss and perplexity of the reference answers are always
+    metrics: list[MetricName] = Field(default=[], max_length=8)
+    """Scores, the most important first. sft: exact_match, token_f1, rouge_l, chrf of generated answers.
+    classification: accuracy, and precision, recall and f1 as unweighted means over the labels. preference and reward:
+    pair_accuracy. Empty: all of the objective's but chrf. Loss, and perplexity of language models, are always
     measured."""
     max_rows: int = Field(default=500, ge=1, le=100000)
     """At most this many test rows, chosen by hash."""

@@ -11,6 +11,9 @@ class Model(Contract):
     uri: S3Uri
     """S3 prefix of a Hugging Face model directory: config.json, tokenizer files, *.safetensors weights. Pickled
     weights and remote code are refused."""
+    adapter_uri: S3Uri | None = None
+    """Go on from this adapter, the artifact of an earlier job on the same base (transfer learning). Its rank, scale and
+    target modules are kept; it stands beside base and tuned in the comparison."""
 
 
 class Credentials(Contract):

@@ -1,26 +1,62 @@
 """`spec.objective`, `spec.method`, `spec.training` and `spec.checkpoint`: what is learnt, and how."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints
 
 from finetune_api.base import Contract, cel
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class Classification(Contract):
+    """Settings of a classifier."""
+
+    labels: list[Label] = Field(min_length=2, max_length=1000)
+    """Every label. A row with another one is a bad row: a typing mistake must not become a class of its own."""
+    variant: Literal["head", "generative"] = "head"
+    """head: a new linear layer on the last token's state. generative: the model writes the label; the likeliest of the
+    labels counts."""
+
+
+class Preference(Contract):
+    """Settings of preference tuning."""
+
+    beta: float = Field(default=0.1, gt=0, le=10)
+    """How far the model may move from where it starts; smaller moves further."""
 
 
 class Objective(Contract):
     """What the model learns to do."""
 
-    type: Literal["sft"] = "sft"
-    """sft: supervised tuning on instructions, chats or prompt-completion pairs; the loss is on the answers only."""
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    "(has(self.type) && self.type == 'classification') == has(self.classification)",
+                    "objective.type classification and objective.classification (its labels) go together",
+                )
+            ]
+        }
+    )
+
+    type: Literal["sft", "continued-pretraining", "classification", "preference", "reward"] = "sft"
+    """sft: instructions, chats or prompt-completion pairs, the loss on the answers. continued-pretraining: raw text
+    (domain adaptation). classification: a label for a text. preference: the better of two answers (DPO, Rafailov et
+    al. 2023, arXiv:2305.18290). reward: a score whose difference predicts the better of two answers."""
+    classification: Classification | None = None
+    """Labels, for classification."""
+    preference: Preference = Preference()
+    """Used by preference."""
 
 
 class Lora(Contract):
     """Settings of low-rank adapters (Hu et al. 2021, arXiv:2106.09685)."""
 
-    rank: int = Field(default=16, ge=1, le=512)
-    """Rank of the update."""
-    alpha: int = Field(default=32, ge=1, le=2048)
-    """Scale of the update: alpha / rank."""
+    rank: int | None = Field(default=None, ge=1, le=512)
+    """Rank of the update. Empty: by the number of training tokens."""
+    alpha: int | None = Field(default=None, ge=1, le=2048)
+    """Scale of the update: alpha / rank; alpha / sqrt(rank) with rslora. Empty: twice the rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
     target_modules: list[str] = Field(
@@ -34,13 +70,25 @@ class Lora(Contract):
     """Names of the modules that get an adapter, or all-linear for every linear layer but the head."""
 
 
+class LastLayers(Contract):
+    """Settings of frozen-backbone tuning."""
+
+    count: int = Field(default=2, ge=1, le=1000)
+    """How many of the last layers are trained, with the final norm. The head and the embeddings stay frozen."""
+
+
 class Method(Contract):
     """Which weights change."""
 
-    type: Literal["lora"] = "lora"
-    """lora: the base stays frozen, small adapters are trained."""
+    type: Literal["lora", "dora", "rslora", "qlora", "full", "last-layers"] = "lora"
+    """lora: the base stays frozen, small adapters are trained. dora: adapters with learnt magnitudes (Liu et al. 2024,
+    arXiv:2402.09353). rslora: adapters scaled by the root of their rank (Kalajdzievski 2023, arXiv:2312.03732). qlora:
+    adapters on a base in 4 bit (Dettmers et al. 2023, arXiv:2305.14314); needs a GPU. full: every weight. last-layers:
+    the last layers only. full and last-layers write a whole model instead of an adapter."""
     lora: Lora = Lora()
-    """Settings of the adapter."""
+    """Settings of adapters."""
+    last_layers: LastLayers = LastLayers()
+    """Settings of last-layers."""
 
 
 class Training(Contract):
@@ -50,24 +98,29 @@ class Training(Contract):
         json_schema_extra={
             "x-kubernetes-validations": [
                 cel(
-                    "!has(self.microBatchTokens) || self.microBatchTokens <= self.tokensPerStep",
+                    "!has(self.microBatchTokens) || !has(self.tokensPerStep) || "
+                    "self.microBatchTokens <= self.tokensPerStep",
                     "training.microBatchTokens must not exceed training.tokensPerStep",
                 )
             ]
         }
     )
 
-    epochs: float = Field(default=1.0, gt=0, le=1000)
-    """Passes over the training rows."""
+    epochs: float | None = Field(default=None, gt=0, le=1000)
+    """Passes over the training rows. Empty: 1 to 3, fewer for more data."""
     max_steps: int | None = Field(default=None, ge=1, le=10000000)
     """Stop after this many optimiser steps even if epochs are left."""
-    tokens_per_step: int = Field(default=16384, ge=16, le=16777216)
-    """Tokens that each optimiser step learns from, over all micro-batches."""
+    tokens_per_step: int | None = Field(default=None, ge=16, le=16777216)
+    """Tokens that each optimiser step learns from, over all micro-batches. Empty: so many that the run has about 100
+    steps, 512 to 65536."""
     micro_batch_tokens: int | None = Field(default=None, ge=16, le=16777216)
     """Tokens that go through the model at once; affects memory and speed, not the result. Empty: tokensPerStep, capped
     at 16384."""
-    learning_rate: float = Field(default=0.0002, gt=0, le=1)
-    """Peak learning rate of AdamW."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """Peak learning rate of AdamW. Empty: by method and objective."""
+    packing: Literal["auto", "off"] = "auto"
+    """auto: rows are packed without padding where the model's attention keeps them apart, which is tested at the start
+    of every run. off: rows are padded. Affects memory and speed, not the result."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after warm-up."""
     warmup_ratio: float = Field(default=0.03, ge=0, le=0.5)

@@ -28,14 +28,19 @@ class Tokenized:
     """One row as the model sees it."""
 
     token_ids: Sequence[int]
-    supervised: Sequence[bool]
-    """Which tokens the loss is on; as long as `token_ids`."""
+    weights: Sequence[float]
+    """What the loss on each token counts, 0 to 1; 0 is not learnt. As long as `token_ids`."""
     source: Source
 
     @property
     def targets(self) -> int:
         """Supervised tokens that can be predicted: all but a supervised first one, which has nothing before it."""
-        return sum(self.supervised[1:])
+        return sum(weight > 0 for weight in self.weights[1:])
+
+    @property
+    def target_weight(self) -> float:
+        """Summed weights of the same tokens."""
+        return float(sum(self.weights[1:]))
 
 
 class Encoder:
@@ -78,12 +83,12 @@ class Encoder:
     def encode_exchanges(self, exchanges: list[Exchange], source: Source) -> Tokenized:
         """A whole conversation, supervised on its answers."""
         ids: list[int] = []
-        supervised: list[bool] = []
+        weights: list[float] = []
         for exchange in exchanges:
             prompt, answer = self.encode_exchange(exchange)
             ids += prompt + answer
-            supervised += [False] * len(prompt) + [True] * len(answer)
-        return Tokenized(ids, supervised, source)
+            weights += [0.0] * len(prompt) + [1.0] * len(answer)
+        return Tokenized(ids, weights, source)
 
     def shorten(self, row: Tokenized, max_tokens: int) -> Tokenized:
         """The row without the start of its prompt where it is too long; a beginning-of-sequence token stays.
@@ -97,21 +102,21 @@ class Encoder:
             return row
         kept = list(row.token_ids[:1]) if row.token_ids[0] == self.tokenizer.bos_token_id else []
         start = excess + len(kept)
-        answer = len(row.supervised) - _start_of_last_answer(row.supervised)
+        answer = len(row.weights) - _start_of_last_answer(row.weights)
         if answer + len(kept) >= max_tokens:
             raise RowError(
                 f"the answer has {answer} tokens and leaves no room for its prompt in data.maxTokens = {max_tokens}",
                 "shorten the answer or raise data.maxTokens",
             )
-        supervised = [False] * len(kept) + list(row.supervised[start:])
-        return Tokenized(kept + list(row.token_ids[start:]), supervised, row.source)
+        weights = [0.0] * len(kept) + list(row.weights[start:])
+        return Tokenized(kept + list(row.token_ids[start:]), weights, row.source)
 
     def _escape(self, text: str) -> str:
         return self._control.sub(lambda match: f"{_OPEN}{self._strings.index(match[0])}{_CLOSE}", text)
 
 
-def _start_of_last_answer(supervised: Sequence[bool]) -> int:
-    start = len(supervised)
-    while start > 0 and supervised[start - 1]:
+def _start_of_last_answer(weights: Sequence[float]) -> int:
+    start = len(weights)
+    while start > 0 and weights[start - 1] > 0:
         start -= 1
     return start

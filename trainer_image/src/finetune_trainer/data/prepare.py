@@ -48,6 +48,7 @@ class Prepared:
     encoder: Encoder
     render: Render
     max_tokens: int
+    """Rows are cut to this length."""
     longest_row: int
     truncated_rows: int
     left_out_rows: int
@@ -76,6 +77,7 @@ def prepare(data: Data, files: DatasetFiles, tokenizer: Any) -> Prepared:
         SettingsError: the tokenizer lacks what the template needs.
 
     """
+    max_tokens = data.max_tokens or 1024
     problems = Problems()
     listed = {name: _read_side(name, getattr(files, name), problems) for name in ("train", "validation", "test")}
     problems.raise_if_any()
@@ -87,7 +89,7 @@ def prepare(data: Data, files: DatasetFiles, tokenizer: Any) -> Prepared:
         return _encode_all(rows, encoder, render, problems)
 
     def shorten(rows: list[Tokenized]) -> list[Tokenized]:
-        return _shorten_all(rows, encoder, data.max_tokens, problems)
+        return _shorten_all(rows, encoder, max_tokens, problems)
 
     whole = encode(sides.train)
     train, validation = shorten(whole), shorten(encode(sides.validation))
@@ -100,9 +102,9 @@ def prepare(data: Data, files: DatasetFiles, tokenizer: Any) -> Prepared:
         examples=sides.train,
         encoder=encoder,
         render=render,
-        max_tokens=data.max_tokens,
+        max_tokens=max_tokens,
         longest_row=max(len(row.token_ids) for row in whole),
-        truncated_rows=sum(len(row.token_ids) > data.max_tokens for row in whole),
+        truncated_rows=sum(len(row.token_ids) > max_tokens for row in whole),
         left_out_rows=sides.left_out,
     )
 

@@ -26,8 +26,8 @@ class Prompt:
 
     def scored(self) -> Tokenized:
         """Prompt and reference as one sequence, supervised on the reference."""
-        supervised = [False] * len(self.token_ids) + [True] * len(self.answer_ids)
-        return Tokenized([*self.token_ids, *self.answer_ids], supervised, self.source)
+        weights = [0.0] * len(self.token_ids) + [1.0] * len(self.answer_ids)
+        return Tokenized([*self.token_ids, *self.answer_ids], weights, self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _prompt(row: Row, examples: tuple[Turn, ...], prepared: Prepared) -> Prompt:
     prompt, answer = encoder.encode_exchange(last)
     before = list(encoder.encode_exchanges(earlier, row.source).token_ids)
     whole = [*before, *prompt, *answer]
-    scored = Tokenized(whole, [False] * (len(whole) - len(answer)) + [True] * len(answer), row.source)
+    scored = Tokenized(whole, [0.0] * (len(whole) - len(answer)) + [1.0] * len(answer), row.source)
     if not examples:
         scored = encoder.shorten(scored, prepared.max_tokens)
     return Prompt(scored.token_ids[: -len(answer)], answer, row.question, row.answer, row.source)

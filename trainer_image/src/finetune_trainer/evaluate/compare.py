@@ -1,13 +1,13 @@
 """Base against tuned, and against the base with worked examples: the numbers of the report, and every answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 
 from finetune_api.base import Message
-from finetune_api.report import EvaluationResult, MetricResult
-from finetune_api.spec.evaluation import Evaluation
+from finetune_api.report import EvaluationResult, MetricResult, RivalName, RivalResult
 from finetune_trainer.data.prompts import Prompt
 from finetune_trainer.evaluate.intervals import bootstrap, tango
 from finetune_trainer.evaluate.measure import Measured
@@ -21,7 +21,7 @@ class Score(Message):
     """One metric of one row."""
 
     baseline: float
-    few_shot: float | None
+    rivals: dict[RivalName, float] = Field(default={})
     tuned: float
 
 
@@ -33,7 +33,7 @@ class ExampleResult(Message):
     prompt: str
     reference: str
     baseline: str
-    few_shot: str | None
+    rivals: dict[RivalName, str] = Field(default={})
     tuned: str
     scores: dict[str, Score]
 
@@ -44,7 +44,7 @@ class _Tables:
 
     metric: Metric
     baseline: Floats
-    few_shot: Floats | None
+    rivals: dict[RivalName, Floats]
     tuned: Floats
 
 
@@ -52,65 +52,70 @@ def compare(
     prompts: Sequence[Prompt],
     *,
     baseline: Measured,
-    few_shot: Measured | None,
+    rivals: Mapping[RivalName, Measured],
     tuned: Measured,
-    evaluation: Evaluation,
+    metrics: Sequence[str],
     seed: int,
 ) -> tuple[EvaluationResult, list[ExampleResult]]:
-    """Metrics with intervals, in the order of `evaluation.metrics` and then loss and perplexity; and the rows."""
+    """Metrics with intervals, in the order of `metrics` and then loss and perplexity; and the rows."""
     references = [prompt.reference for prompt in prompts]
-    names = dict.fromkeys(evaluation.metrics)
-    tables = [_answer_tables(METRICS[name], references, baseline, few_shot, tuned) for name in names]
-    losses = [_loss_tables(metric, baseline, few_shot, tuned) for metric in (_LOSS, _PERPLEXITY)]
-    metrics = [_result(table, seed) for table in (*tables, *losses)]
+    names = dict.fromkeys(metrics)
+    tables = [_answer_tables(METRICS[name], references, baseline, rivals, tuned) for name in names]
+    losses = [_loss_tables(metric, baseline, rivals, tuned) for metric in (_LOSS, _PERPLEXITY)]
+    results = [_result(table, seed) for table in (*tables, *losses)]
     rows = [
         ExampleResult(
             source=str(prompt.source),
             prompt=prompt.question,
             reference=prompt.reference,
             baseline=baseline.answers[index],
-            few_shot=few_shot.answers[index] if few_shot else None,
+            rivals={name: rival.answers[index] for name, rival in rivals.items()},
             tuned=tuned.answers[index],
             scores={table.metric.name: _score(table, index) for table in (*tables, losses[0])},
         )
         for index, prompt in enumerate(prompts)
     ]
-    return EvaluationResult(rows=len(prompts), metrics=metrics), rows
+    return EvaluationResult(rows=len(prompts), metrics=results), rows
 
 
 def _answer_tables(
-    metric: Metric, references: list[str], baseline: Measured, few_shot: Measured | None, tuned: Measured
+    metric: Metric,
+    references: list[str],
+    baseline: Measured,
+    rivals: Mapping[RivalName, Measured],
+    tuned: Measured,
 ) -> _Tables:
     return _Tables(
         metric,
         metric.table(baseline.answers, references),
-        metric.table(few_shot.answers, references) if few_shot else None,
+        {name: metric.table(rival.answers, references) for name, rival in rivals.items()},
         metric.table(tuned.answers, references),
     )
 
 
-def _loss_tables(metric: Metric, baseline: Measured, few_shot: Measured | None, tuned: Measured) -> _Tables:
-    rival = loss_table(few_shot.losses) if few_shot else None
-    return _Tables(metric, loss_table(baseline.losses), rival, loss_table(tuned.losses))
+def _loss_tables(metric: Metric, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured) -> _Tables:
+    tables = {name: loss_table(rival.losses) for name, rival in rivals.items()}
+    return _Tables(metric, loss_table(baseline.losses), tables, loss_table(tuned.losses))
 
 
 def _result(tables: _Tables, seed: int) -> MetricResult:
     metric = tables.metric
     low, high = _interval(metric, tables.baseline, tables.tuned, seed)
-    rival = tables.few_shot
-    rival_low, rival_high = (None, None) if rival is None else _interval(metric, rival, tables.tuned, seed)
     return MetricResult(
         name=metric.name,
         higher_is_better=metric.higher_is_better,
         baseline=_total(metric, tables.baseline),
-        few_shot=None if rival is None else _total(metric, rival),
+        rivals=[_rival(name, tables, seed) for name in tables.rivals],
         tuned=_total(metric, tables.tuned),
         low=low,
         high=high,
-        few_shot_low=rival_low,
-        few_shot_high=rival_high,
         interval="tango" if metric.is_binary else "bootstrap",
     )
+
+
+def _rival(name: RivalName, tables: _Tables, seed: int) -> RivalResult:
+    low, high = _interval(tables.metric, tables.rivals[name], tables.tuned, seed)
+    return RivalResult(name=name, score=_total(tables.metric, tables.rivals[name]), low=low, high=high)
 
 
 def _interval(metric: Metric, baseline: Floats, tuned: Floats, seed: int) -> tuple[float, float]:
@@ -129,6 +134,6 @@ def _score(tables: _Tables, row: int) -> Score:
 
     return Score(
         baseline=of(tables.baseline),
-        few_shot=None if tables.few_shot is None else of(tables.few_shot),
+        rivals={name: of(table) for name, table in tables.rivals.items()},
         tuned=of(tables.tuned),
     )

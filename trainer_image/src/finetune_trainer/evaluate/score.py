@@ -39,7 +39,7 @@ def score(
     device = next(model.parameters()).device
     with torch.inference_mode():
         for indices in micro_batches(tuple(range(len(rows))), [len(row.token_ids) for row in rows], batch_tokens):
-            totals = row_losses(model, collate([rows[index] for index in indices], device))
+            totals = row_losses(model, collate([rows[index] for index in indices], device)).tolist()
             for index, total in zip(indices, totals, strict=True):
                 losses[index] = RowLoss(total, rows[index].targets)
             on_batch(len(indices))

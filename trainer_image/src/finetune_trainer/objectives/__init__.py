@@ -1,0 +1,1 @@
+"""One module per objective: what its rows teach, and what its loss is."""
