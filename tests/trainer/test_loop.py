@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.training import Lora
+from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.errors import DivergedError, InfrastructureError, StopRequested
 from finetune_trainer.loop import train
@@ -43,9 +44,10 @@ class Run:
             tokens_per_step=settings.tokens_per_step,
         )  # fmt: skip
         self.logs, self.states, self.polls, self.stop_at = [], [], 0, stop_at
-        followed = LanguageTask(rows[:validation]) if validation else None
+        items = [Item((row,)) for row in rows]
+        followed = LanguageTask(items[:validation]) if validation else None
         arguments = {
-            "model": self.model, "task": LanguageTask(rows), "validation": followed, "settings": settings
+            "model": self.model, "task": LanguageTask(items), "validation": followed, "settings": settings
         }  # fmt: skip
         self.start = lambda: train(
             **arguments, plan=self.plan, state=state, on_log=self.logs.append,

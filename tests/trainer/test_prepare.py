@@ -47,9 +47,9 @@ def test_the_summary_counts_what_was_prepared(tokenizer, fetched):
     prepared = prepare(job(), fetched([exchange(n) for n in range(60)]), tokenizer)
     summary = prepared.summary("sha256:0")
     assert summary.train_rows + summary.validation_rows + summary.test_rows == 60
-    assert summary.train_tokens == sum(len(row.token_ids) for row in prepared.train)
-    assert summary.supervised_tokens == sum(sum(row.weights) for row in prepared.train)
-    assert summary.longest_row == max(len(row.token_ids) for row in prepared.train)
+    assert summary.train_tokens == sum(item.length for item in prepared.train)
+    assert summary.supervised_tokens == sum(sum(item.sequences[0].weights) for item in prepared.train)
+    assert summary.longest_row == max(item.length for item in prepared.train)
     assert (summary.digest, summary.truncated_rows) == ("sha256:0", 0)
 
 
@@ -82,7 +82,7 @@ def test_rows_that_lose_part_of_their_prompt_are_counted(tokenizer, fetched):
     prepared = prepare(job(max_tokens=64), fetched(rows, test=[exchange(99)]), tokenizer)
     assert prepared.truncated_rows == 1
     assert prepared.longest_row > 100
-    assert max(len(row.token_ids) for row in prepared.train) == 64
+    assert max(item.length for item in prepared.train) == 64
 
 
 @pytest.mark.parametrize("content", [[], None])

@@ -145,7 +145,7 @@ def _train(job: Job, model: Any) -> None:
 
 def _longest(prepared: Prepared, prompts: PromptSets, new_tokens: int) -> int:
     """Tokens of the longest sequence that the model will see."""
-    rows = max(len(row.token_ids) for row in prepared.train)
+    rows = max(item.length for item in prepared.train)
     asked = [*prompts.plain, *(prompts.few_shot or [])]
     return max(rows, *(len(prompt.token_ids) + max(new_tokens, len(prompt.answer_ids)) for prompt in asked))
 

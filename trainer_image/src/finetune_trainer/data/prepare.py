@@ -12,6 +12,7 @@ from finetune_api.conditions import Reason
 from finetune_api.report import DataSummary
 from finetune_api.spec.data import Data, Dataset
 from finetune_trainer.data.encode import Encoder, Tokenized
+from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Problems, RowError
 from finetune_trainer.data.read import read_rows
 from finetune_trainer.data.rows import Row, parse_row
@@ -23,7 +24,7 @@ LocalFiles = list[tuple[str, Path]]
 """Files of one data set in order: the name the user knows (URI) and where its copy lies."""
 
 
-Item = TypeVar("Item", Row, Tokenized)
+Piece = TypeVar("Piece", Row, Tokenized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class DatasetFiles:
 class Prepared:
     """The data, ready for training and evaluation."""
 
-    train: list[Tokenized]
-    validation: list[Tokenized]
+    train: list[Item]
+    validation: list[Item]
     test: list[Row]
     """Rows to compare base and tuned model on; `prompts.make_prompts` turns them into prompts."""
     examples: list[Row]
@@ -61,8 +62,8 @@ class Prepared:
             train_rows=len(self.train),
             validation_rows=len(self.validation),
             test_rows=len(self.test),
-            train_tokens=sum(len(row.token_ids) for row in self.train),
-            supervised_tokens=sum(row.targets for row in self.train),
+            train_tokens=sum(item.length for item in self.train),
+            supervised_tokens=sum(sequence.targets for item in self.train for sequence in item.sequences),
             longest_row=self.longest_row,
             truncated_rows=self.truncated_rows,
             left_out_rows=self.left_out_rows,
@@ -96,8 +97,8 @@ def prepare(data: Data, files: DatasetFiles, tokenizer: Any) -> Prepared:
     shorten(encode(sides.test))  # only to find rows that evaluation could not use
     problems.raise_if_any()
     return Prepared(
-        train=train,
-        validation=validation,
+        train=[Item((row,)) for row in train],
+        validation=[Item((row,)) for row in validation],
         test=sides.test,
         examples=sides.train,
         encoder=encoder,
@@ -145,7 +146,7 @@ def _shorten_all(rows: list[Tokenized], encoder: Encoder, max_tokens: int, probl
     return _each(rows, lambda row: encoder.shorten(row, max_tokens), problems)
 
 
-def _each(items: list[Item], change: Callable[[Item], Tokenized], problems: Problems) -> list[Tokenized]:
+def _each(items: list[Piece], change: Callable[[Piece], Tokenized], problems: Problems) -> list[Tokenized]:
     changed = []
     for item in items:
         try:
