@@ -182,7 +182,8 @@ class Cluster:
         while True:
             more = {"continue": token} if token else {}
             page: Raw = json.loads(await self._request("GET", path, query={**query, **more}, accept=accept))
-            for item in page["items"]:
+            # Lists of metadata alone are null where they are empty.
+            for item in page["items"] or ():
                 yield item
             token = page["metadata"].get("continue", "")
             if not token:
