@@ -31,7 +31,7 @@ SCENARIOS = {
     "a running preflight tells how many rows it has checked": Scenario(
         jobs=(PREFLIGHT,),
         pods=(o.running("preflight"),),
-        progress=Progress(stage="validating", rows=1200000, share=0.37),
+        progress=Progress(stage="validating", rows=1200000, bytes=370, total_bytes=1000),
         phase="Validating",
         reason="PreflightRunning",
         says="Checking data: 1,200,000 rows",
@@ -170,7 +170,7 @@ def test_only_preflight_is_told_the_memory_of_a_gpu_and_only_training_what_was_p
 
 
 def test_progress_of_preflight_is_shown_while_it_runs_and_no_longer() -> None:
-    progress = Progress(stage="validating", rows=1200000, share=0.37)
+    progress = Progress(stage="validating", rows=1200000, bytes=370, total_bytes=1000)
     running = Known(jobs=(PREFLIGHT,), pods=(o.running("preflight"),), progress=progress)
     status = decision(running).status
     assert status.progress is not None

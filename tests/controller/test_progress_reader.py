@@ -97,7 +97,7 @@ async def test_a_trainer_that_ended_is_forgotten() -> None:
 
 async def test_preflight_is_read_too() -> None:
     bench = Bench(o.running("preflight"), "preflight")
-    checking = Progress(stage="validating", rows=10, share=0.5)
+    checking = Progress(stage="validating", rows=10, bytes=1, total_bytes=2)
     bench.logs.text = encode(checking)
     assert await bench.rounds(1) == [KEY]
     assert bench.board.newest(KEY) == checking

@@ -9,14 +9,13 @@ from finetune_api.report import SavedCheckpoint
 
 PREFIX: Final = "@progress "
 
-Stage = Literal["validating", "loading", "baseline", "training", "evaluating", "uploading", "verifying"]
+Stage = Literal["loading", "validating", "baseline", "training", "evaluating", "uploading", "verifying"]
 
 
 class Progress(Message):
     """Where the trainer is. Best effort: nothing depends on it."""
 
     stage: Stage
-    """validating is preflight's only one; the others are training's."""
     step: int = 0
     total_steps: int = 0
     loss: float | None = None
@@ -25,11 +24,13 @@ class Progress(Message):
     """Real tokens."""
     eta_seconds: int | None = None
     """Until the end of training; evaluation and upload not counted."""
+    rows: int = 0
+    """Rows read so far, while the data is validated."""
+    bytes: int = 0
+    """Bytes of the data files read so far."""
+    total_bytes: int = 0
+    """Bytes of all data files."""
     checkpoint: SavedCheckpoint | None = None
-    rows: int | None = None
-    """Rows read and checked so far, while validating."""
-    share: float | None = None
-    """Share of the data's bytes that is done, 0 to 1, while validating."""
 
 
 def encode(progress: Progress) -> str:

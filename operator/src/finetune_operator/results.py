@@ -42,14 +42,14 @@ PLAIN: Final = 1e15
 
 def progress_status(progress: Progress) -> ProgressStatus:
     """A progress line as people read it."""
-    done = progress.step / progress.total_steps if progress.total_steps else 0.0
-    share = progress.share if progress.stage == VALIDATING else done
+    validating = progress.stage == VALIDATING
+    done, total = (progress.bytes, progress.total_bytes) if validating else (progress.step, progress.total_steps)
     return ProgressStatus(
         stage=progress.stage,
         step=progress.step,
         total_steps=progress.total_steps,
-        percent=f"{int(100 * share)}%" if share is not None else "",
-        rows=progress.rows,
+        percent=f"{100 * done // total}%" if total else "0%",
+        rows=progress.rows if validating else None,
         loss=_decimal(progress.loss) if progress.loss is not None else None,
         tokens_per_second=f"{progress.tokens_per_second:.0f}" if progress.tokens_per_second is not None else None,
         eta=clock.duration(progress.eta_seconds) if progress.eta_seconds is not None else None,

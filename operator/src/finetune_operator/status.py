@@ -31,7 +31,7 @@ def next_status(
             "message": clip(step.message, TEXT),
             "conditions": claims,
             "spec_digest": spec_digest(job.spec) if job.spec is not None else before.spec_digest,
-            "progress": _progress(before.progress, observed, step),
+            "progress": _progress(before, observed, step),
             "checkpoint": _checkpoint(status, observed, step),
             "lost_reports": before.lost_reports + int(step.lost_report),
             "failure": step.failure,
@@ -111,16 +111,18 @@ def _validated(job: FinetuneJob, status: FinetuneJobStatus) -> str | None:
     return "; ".join(found)
 
 
-def _progress(before: ProgressStatus | None, observed: Observed, step: Step) -> ProgressStatus | None:
+def _progress(before: FinetuneJobStatus, observed: Observed, step: Step) -> ProgressStatus | None:
     """Training's progress outlives its pod; preflight's says nothing once preflight has ended."""
     validating = step.phase == "Validating"
-    last = before if before is None or (before.stage == results.VALIDATING) == validating else None
+    last = before.progress if (before.phase == "Validating") == validating else None
     seen = observed.progress
     if step.phase == "Complete":
         return results.finished_progress(step.reports[-1].training if step.reports else None, last)
     if step.phase not in ("Validating", "Running"):
         return results.halted_progress(last)
-    return results.progress_status(seen) if seen and (seen.stage == results.VALIDATING) == validating else last
+    if seen is None or (seen.stage == results.VALIDATING and not validating):
+        return last
+    return results.progress_status(seen)
 
 
 def _checkpoint(status: FinetuneJobStatus, observed: Observed, step: Step) -> CheckpointStatus | None:

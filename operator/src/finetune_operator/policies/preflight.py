@@ -60,4 +60,4 @@ def _waiting(seen: ChildView, child: Child | None, progress: Progress | None) ->
 
 
 def _activity(progress: Progress | None) -> str:
-    return f"Checking data: {progress.rows:,} rows" if progress is not None and progress.rows is not None else CHECKING
+    return f"Checking data: {progress.rows:,} rows" if progress is not None and progress.rows else CHECKING
