@@ -6,20 +6,21 @@ from hypothesis import strategies as st
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Split
+from finetune_trainer.data.instruction import parse_conversation
 from finetune_trainer.data.problems import Source
-from finetune_trainer.data.rows import Row, Turn, parse_row
+from finetune_trainer.data.rows import Conversation, Turn
 from finetune_trainer.data.split import split_rows
 from finetune_trainer.errors import DataError
 
 
-def rows(*questions: object) -> list[Row]:
+def rows(*questions: object) -> list[Conversation]:
     return [
-        Row((Turn("user", str(question)), Turn("assistant", "a")), Source("rows.jsonl", line))
+        Conversation((Turn("user", str(question)), Turn("assistant", "a")), Source("rows.jsonl", line))
         for line, question in enumerate(questions, start=1)
     ]
 
 
-def asked(side: list[Row]) -> set[str]:
+def asked(side: list[Conversation]) -> set[str]:
     return {row.question for row in side}
 
 
@@ -61,9 +62,9 @@ def test_listed_test_rows_are_taken_out_of_everything_learnt_from():
 
 
 def test_an_input_and_the_same_text_in_one_turn_are_the_same_row():
-    apart = parse_row({"instruction": "Sum up.", "input": "Rain.", "response": "Wet"}, None, Source("a", 1))
+    apart = parse_conversation({"instruction": "Sum up.", "input": "Rain.", "response": "Wet"}, None, Source("a", 1))
     turns = [{"role": "user", "content": "Sum up.\n\nRain."}, {"role": "assistant", "content": "Wet"}]
-    together = parse_row({"messages": turns}, None, Source("b", 1))
+    together = parse_conversation({"messages": turns}, None, Source("b", 1))
     sides = split_rows([*rows("x"), apart], [], [together], Split(validation=0.0))
     assert sides.left_out == 1
 
