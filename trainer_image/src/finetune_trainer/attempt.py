@@ -86,7 +86,7 @@ def attempt(
 
 
 def _sample(job: Job, tuned: Tuned, adapter_uri: str) -> Sample:
-    rows = [SampleRow(token_ids=list(row.token_ids), weights=list(row.weights)) for row in tuned.sample]
+    rows = [SampleRow(token_ids=row.token_ids.tolist(), weights=row.weights.tolist()) for row in tuned.sample]
     return Sample(
         adapter_uri=adapter_uri,
         model_directory=str(job.model_directory),
