@@ -51,7 +51,13 @@ def install_operator(target: Target, console: Console) -> None:
     """The chart, by Helm, as a platform team would."""
     console.rule("[bold]3  The operator, by Helm")
     repository, _, tag = target.operator_image.rpartition(":")
-    settings = {"image.repository": repository, "image.tag": tag, "trainer.image": target.trainer_image}
+    settings = {
+        "image.repository": repository,
+        "image.tag": tag,
+        "trainer.image": target.trainer_image,
+        # Two cores have to do for everything here; small data is checked in seconds all the same.
+        "preflight.cpu": "500m",
+    }
     _clear_interrupted_release(target)
     console.print(f"  $ helm upgrade --install {RELEASE} charts/finetune-operator -n {OPERATOR_NAMESPACE}")
     done = _helm(

@@ -23,6 +23,15 @@ JOB: dict[str, Any] = {
     },
 }
 
+
+def data(**changes: Any) -> dict[str, Any]:
+    return {"train": [{"uri": "s3://team-a/train.jsonl"}], **changes}
+
+
+def classify(*labels: str) -> dict[str, Any]:
+    return {"type": "classification", "classification": {"labels": list(labels)}}
+
+
 # (change to the sample's spec, what the API server says)
 VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": ({"modle": {}}, 'unknown field "spec.modle"'),
@@ -57,10 +66,91 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"training": {"microBatchTokens": 64, "tokensPerStep": 32}},
         "training.microBatchTokens must not exceed training.tokensPerStep",
     ),
+    "template text under another template": (
+        {"data": data(template={"name": "chat", "jinja": "{{ messages }}"})},
+        "data.template.jinja and data.template.name jinja go together",
+    ),
+    "jinja template without its text": (
+        {"data": data(template={"name": "jinja"})},
+        "data.template.jinja and data.template.name jinja go together",
+    ),
+    "two training sets of one name": (
+        {"data": data(train=[{"uri": "s3://team-a/a", "name": "faq"}, {"uri": "s3://team-a/b", "name": "faq"}])},
+        "data.train has two data sets of one name",
+    ),
+    "two validation sets of one name": (
+        {"data": data(validation=[{"uri": "s3://team-a/a", "name": "faq"}] * 2)},
+        "data.validation has two data sets of one name",
+    ),
+    "two test sets of one name": (
+        {
+            "data": data(
+                test=[
+                    {"uri": "s3://team-a/a"},
+                    {"uri": "s3://team-a/b", "name": "v"},
+                    {"uri": "s3://team-a/c", "name": "v"},
+                ]
+            )
+        },
+        "data.test has two data sets of one name",
+    ),
+    "classification without labels": (
+        {"objective": {"type": "classification"}},
+        "objective.type classification and objective.classification (its labels) go together",
+    ),
+    "labels without classification": (
+        {"objective": {"classification": {"labels": ["good", "bad"]}}},
+        "objective.type classification and objective.classification (its labels) go together",
+    ),
+    "one label": ({"objective": classify("good")}, "objective.classification.labels: Invalid value"),
+    "a label twice": ({"objective": classify("good", "bad", "good")}, "labels[2]: Duplicate value"),
+    "a blank label": ({"objective": classify("good", " ")}, "labels[1]: Invalid value"),
+    "a label with a blank at its end": ({"objective": classify("good ", "bad")}, "labels[0]: Invalid value"),
+    "a metric of another objective": (
+        {"evaluation": {"metrics": ["exact_match", "accuracy"]}},
+        "evaluation.metrics holds one that objective.type does not have",
+    ),
+    "a generation metric of a classifier": (
+        {"objective": classify("good", "bad"), "evaluation": {"metrics": ["rouge_l"]}},
+        "evaluation.metrics holds one that objective.type does not have",
+    ),
+    "qlora on the CPU": (
+        {"method": {"type": "qlora"}, "resources": {"gpus": {"count": 0}}},
+        "method.type qlora needs a GPU",
+    ),
+    "share of bad rows beyond all": ({"data": data(maxBadShare=1.5)}, "spec.data.maxBadShare: Invalid value"),
+    "weight zero": ({"data": data(train=[{"uri": "s3://team-a/a", "weight": 0}])}, "weight: Invalid value"),
     "node selector key": (
         {"scheduling": {"nodeSelector": {"-bad": "x"}}},
         "scheduling.nodeSelector has a key that is not a label key",
     ),
+}
+
+# Specs with what a rule is about, within the rule.
+SOUND: dict[str, dict[str, Any]] = {
+    "a template of one's own": {"data": data(template={"name": "jinja", "jinja": "{{ messages }}"})},
+    "a step of one micro-batch": {"training": {"microBatchTokens": 64, "tokensPerStep": 64}},
+    "a micro-batch alone": {"training": {"microBatchTokens": 64}},
+    "one name on both sides": {
+        "data": data(
+            train=[
+                {"uri": "s3://team-a/a", "name": "faq"},
+                {"uri": "s3://team-a/b", "name": "chat"},
+                {"uri": "s3://team-a/c"},
+            ],
+            test=[{"uri": "s3://team-a/d", "name": "faq"}],
+        )
+    },
+    "a classifier": {
+        "objective": classify("very good", "bad", *(f"class {n}" for n in range(998))),
+        "evaluation": {"metrics": ["accuracy", "f1"]},
+    },
+    "raw text": {"objective": {"type": "continued-pretraining"}, "evaluation": {"metrics": []}},
+    "preference": {"objective": {"type": "preference"}, "evaluation": {"metrics": ["pair_accuracy"]}},
+    "reward": {"objective": {"type": "reward"}, "evaluation": {"metrics": ["pair_accuracy"]}},
+    "qlora on a GPU": {"method": {"type": "qlora"}},
+    "lora on the CPU": {"method": {"type": "lora"}, "resources": {"gpus": {"count": 0}}},
+    "quarantine": {"data": data(onBadRow="quarantine", maxBadShare=0.1, showRows=False)},
 }
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -99,6 +189,24 @@ def test_a_violation_is_refused_and_named(team: Kubectl, change: dict[str, Any],
     assert says in refused.value.stderr
 
 
+@pytest.mark.parametrize("spec", SOUND.values(), ids=SOUND.keys())
+def test_a_sound_spec_is_accepted_and_parsed(team: Kubectl, spec: dict[str, Any]) -> None:
+    name = f"sound-{list(SOUND.values()).index(spec)}"
+    job = sample(**spec) | {"metadata": {"name": name}}
+    team.apply(job)
+    assert (stored := team.get("ftj", name))
+    assert FinetuneJobSpec.model_validate(stored["spec"]) == FinetuneJobSpec.model_validate(job["spec"])
+
+
+def test_the_order_of_labels_cannot_change(team: Kubectl) -> None:
+    """It numbers the classes, and a set in CEL has no order."""
+    name = {"metadata": {"name": "labels"}}
+    team.apply(sample(objective=classify("good", "bad")) | name)
+    with pytest.raises(KubectlError) as refused:
+        team.apply(sample(objective=classify("bad", "good")) | name)
+    assert "the order of objective.classification.labels is immutable" in refused.value.stderr
+
+
 @pytest.mark.parametrize("section", [name for name in FIXED if CHANGES[name]])
 def test_a_fixed_section_cannot_change(team: Kubectl, section: str) -> None:
     team.apply(sample())
@@ -118,11 +226,13 @@ def test_server_side_defaults_equal_the_models_defaults(team: Kubectl) -> None:
     team.apply(sample())
     assert (stored := team.get("ftj", "sample"))
     assert FinetuneJobSpec.model_validate(stored["spec"]) == FinetuneJobSpec.model_validate(JOB["spec"])
-    assert stored["spec"]["method"]["lora"]["rank"] == 16
+    assert stored["spec"]["method"]["lora"]["dropout"] == 0
+    assert "rank" not in stored["spec"]["method"]["lora"]
 
 
 def test_every_rule_has_a_violating_object() -> None:
     tested = {says for _, says in VIOLATIONS.values()} | {f"spec.{name} is immutable" for name in FIXED}
+    tested.add("the order of objective.classification.labels is immutable")
     for message in rules(custom_resource_definition()):
         assert any(says in message for says in tested), message
 

@@ -93,6 +93,6 @@ def test_a_running_job_shows_progress_and_checkpoint() -> None:
     status = decision(known).status
     assert status.progress is not None
     shown = status.progress.model_dump(exclude={"stage", "step", "total_steps"})
-    assert shown == {"percent": "42%", "loss": "1.2346", "tokensPerSecond": "153", "eta": "2m10s"}
+    assert shown == {"percent": "42%", "rows": None, "loss": "1.2346", "tokensPerSecond": "153", "eta": "2m10s"}
     assert status.checkpoint is not None
     assert status.checkpoint.step == 40

@@ -39,6 +39,12 @@ PODS: dict[str, tuple[o.Raw, str, str, str]] = {
         "OutOfMemory",
         "OOMKilled",
     ),
+    "a killed preflight names the setting that only the platform team can raise": (
+        o.ended("preflight", 137, reason="OOMKilled"),
+        "OutOfMemory",
+        "OutOfMemory",
+        "The preflight pod used more memory than its limit",
+    ),
     "a kill without that reason is the machine's": (
         o.ended("train", 137),
         "Infrastructure",
@@ -75,6 +81,12 @@ def test_failure(raw: o.Raw, failure_class: str, reason: str, says: str) -> None
     assert found.advice
 
 
+def test_the_advice_on_memory_fits_the_pod() -> None:
+    checking, training = (failure_of(parse_pod(o.ended(k, 137, reason="OOMKilled"))) for k in ("preflight", "train"))
+    assert "preflight_memory" in checking.advice
+    assert "resources.memory" in training.advice
+
+
 def test_texts_fit_the_schema_whatever_the_trainer_says() -> None:
     raw = o.ended("train", 11, o.failed_report("train", "Data", "DatasetInvalid", "x" * 3000))
     assert len(failure_of(parse_pod(raw)).message) == 1024
@@ -86,7 +98,7 @@ def child(*pods: o.Raw, **job: Any) -> Child:
     )
 
 
-def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_twenty() -> None:
+def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_ten() -> None:
     now = datetime(2026, 1, 31, 13, tzinfo=UTC)
     first = merge([], child(o.ended("train", 20, name="first")), suspended=False, now=now)
     both = merge(first, child(o.running("train", name="second")), suspended=False, now=now)
@@ -96,7 +108,7 @@ def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_twenty() -> N
     ended = merge(both, child(conditions=(o.condition("Complete"),)), suspended=False, now=now)
     assert (ended[1].outcome, ended[1].finished_at) == ("Succeeded", o.END)
     many = merge(both, child(*(o.ended("train", 75, name=f"p{n}") for n in range(30))), suspended=False, now=now)
-    assert [a.pod for a in many] == [f"p{n}" for n in range(10, 30)]
+    assert [a.pod for a in many] == [f"p{n}" for n in range(20, 30)]
 
 
 def test_a_pod_that_has_left_a_full_history_does_not_come_back() -> None:

@@ -20,7 +20,7 @@ CASES = sorted(path.name.removesuffix(".spec.yaml") for path in DATA.glob("*.spe
 SETTINGS = Settings(trainer_image="registry.test/trainer@sha256:1")
 
 
-def build(spec: dict[str, Any], kind: Any) -> dict[str, Any]:
+def build(spec: dict[str, Any], kind: Any, settings: Settings = SETTINGS) -> dict[str, Any]:
     job = parse_finetune_job(o.finetune_job(spec))
     assert job.spec is not None, job.spec_error
     request = TrainerRequest(
@@ -32,7 +32,7 @@ def build(spec: dict[str, Any], kind: Any) -> dict[str, Any]:
         spec_digest=spec_digest(job.spec),
         data_digest="sha256:abc" if kind == "train" else None,
     )
-    return child_job(job, job.spec, request, SETTINGS.trainer_image, SETTINGS)
+    return child_job(job, job.spec, request, settings.trainer_image, settings)
 
 
 def container(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -69,3 +69,11 @@ def test_a_secret_is_named_and_never_a_variable() -> None:
     made = build({"storage": {"credentials": {"secretName": "keys"}}}, "train")
     assert {item["name"] for item in container(made)["env"]} == {ENVIRONMENT_VARIABLE, "HOME"}
     assert not any("valueFrom" in item for item in container(made)["env"])
+
+
+def test_a_queue_is_for_preflight_jobs_alone_and_not_for_their_pods() -> None:
+    settings = Settings(trainer_image="any", preflight_queue="checks")
+    checking, training = build({}, "preflight", settings), build({}, "train", settings)
+    assert checking["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "checks"
+    for labels in (training["metadata"]["labels"], checking["spec"]["template"]["metadata"]["labels"]):
+        assert "kueue.x-k8s.io/queue-name" not in labels

@@ -1,10 +1,11 @@
-"""Progress is read from running trainers only, in turn, and a job is woken only when something moved."""
+"""Progress is read from pods at work only, in turn, and a job is woken only when something moved."""
 
 import asyncio
 from typing import cast
 
 import cluster_objects as o
 
+from finetune_api.names import Kind
 from finetune_api.progress import Progress, encode
 from finetune_operator.cache import Cache
 from finetune_operator.cluster import Cluster
@@ -36,13 +37,13 @@ class Logs:
 
 
 class Bench:
-    """A reader on one FinetuneJob with one training pod."""
+    """A reader on one FinetuneJob with one pod."""
 
-    def __init__(self, pod: o.Raw) -> None:
+    def __init__(self, pod: o.Raw, kind: Kind = "train") -> None:
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue(Metrics(self.cache))
         self.intake = Intake(self.cache, self.queue)
-        for resource, raw in (("finetunejobs", o.finetune_job()), ("jobs", o.child_job("train")), ("pods", pod)):
+        for resource, raw in (("finetunejobs", o.finetune_job()), ("jobs", o.child_job(kind)), ("pods", pod)):
             self.intake.take(resource, raw)  # type: ignore[arg-type]
         self.logs, self.board = Logs(), ProgressBoard()
         settings = Settings(trainer_image="any", progress_seconds=0.01)
@@ -92,3 +93,11 @@ async def test_a_trainer_that_ended_is_forgotten() -> None:
     await asyncio.sleep(0.05)
     task.cancel()
     assert bench.board.newest(KEY) is None
+
+
+async def test_preflight_is_read_too() -> None:
+    bench = Bench(o.running("preflight"), "preflight")
+    checking = Progress(stage="validating", rows=10, bytes=1, total_bytes=2)
+    bench.logs.text = encode(checking)
+    assert await bench.rounds(1) == [KEY]
+    assert bench.board.newest(KEY) == checking

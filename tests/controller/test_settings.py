@@ -21,3 +21,16 @@ def test_a_missing_trainer_image_is_named(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         read_settings([], {})
     assert "--trainer-image" in capsys.readouterr().err
+
+
+def test_the_memory_of_gpus_is_read_by_resource() -> None:
+    environment = {ENVIRONMENT_PREFIX + "GPU_MEMORY": "nvidia.com/gpu=80Gi,example.com/gpu=24G"}
+    settings = read_settings(["--trainer-image", "i"], environment)
+    assert settings.gpu_memory == (("nvidia.com/gpu", 80 * 2**30), ("example.com/gpu", 24 * 10**9))
+
+
+@pytest.mark.parametrize("wrong", ["nvidia.com/gpu", "nvidia.com/gpu=80GB", "nvidia.com/gpu=", "=,"])
+def test_a_wrong_memory_of_gpus_is_refused_and_shown(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--trainer-image", "i", "--gpu-memory", wrong], {})
+    assert f"--gpu-memory: {wrong!r} is not of the form nvidia.com/gpu=80Gi" in capsys.readouterr().err

@@ -20,6 +20,13 @@ SCENARIOS = {
         reason="SuspendedByUser",
         actions=("suspend preflight",),
     ),
+    "a preflight in a queue is taken out of it, because the queue would let it go on": Scenario(
+        spec=SUSPENDED,
+        jobs=(o.child_job("preflight", spec=SUSPENDED, queue="checks"),),
+        phase="Suspended",
+        reason="SuspendedByUser",
+        actions=("delete preflight",),
+    ),
     "a job is not suspended while its pod runs": Scenario(
         spec=SUSPENDED,
         status=VALIDATED,

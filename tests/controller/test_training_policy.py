@@ -105,6 +105,7 @@ def test_training_is_told_the_digest_that_was_validated_and_keeps_the_first_imag
     assert isinstance(create, CreateJob)
     text = str(create.manifest)
     assert '"dataDigest":"sha256:abc"' in text
+    assert '"preparedDigest":"sha256:123"' in text
     assert "'image': 'registry.test/trainer@sha256:old'" in text
 
 

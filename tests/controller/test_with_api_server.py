@@ -2,12 +2,15 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import cluster_objects as o
 import pytest
 from kubectl import Kubectl, KubectlError
 from operator_process import OperatorProcess
+
+from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 
 pytestmark = pytest.mark.cluster
 
@@ -336,6 +339,31 @@ def test_a_quota_that_refuses_the_job_is_told_and_tried_again(team: Kubectl, ope
     team.run("delete", "resourcequota", "none")
     team.wait("Job is created", lambda: children(team), timeout=60)
     assert "Stalled" not in reasons(until_phase(team, "Validating"))
+
+
+def test_preflight_is_told_the_memory_of_the_smallest_gpu_that_training_can_get(
+    server: Kubectl, team: Kubectl, tmp_path: Path
+) -> None:
+    pool = str(team.namespace)
+    gpus = {"large": "81920", "small": "15360"}
+    for name, mebibytes in gpus.items():
+        labels = {"pool": pool, "size": name, "nvidia.com/gpu.memory": mebibytes}
+        server.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"{pool}-{name}", "labels": labels}})
+    try:
+        with OperatorProcess(team, tmp_path / "operator.log", "--namespaces", pool):
+            submit(team, "any", scheduling={"nodeSelector": {"pool": pool}})
+            submit(team, "large", scheduling={"nodeSelector": {"pool": pool, "size": "large"}})
+            submit(team, "elsewhere", scheduling={"nodeSelector": {"pool": "none"}})
+            told = {name: gpu_memory_told(team, name) for name in ("any", "large", "elsewhere")}
+    finally:
+        server.run("delete", "node", *(f"{pool}-{name}" for name in gpus))
+    assert told == {"any": 15 * 2**30, "large": 80 * 2**30, "elsewhere": None}
+
+
+def gpu_memory_told(team: Kubectl, name: str) -> int | None:
+    (job,) = team.wait(f"preflight Job of {name}", lambda: children(team, name), timeout=30, interval=0.2)
+    environment = {item["name"]: item["value"] for item in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    return TrainerRequest.model_validate_json(environment[ENVIRONMENT_VARIABLE]).gpu_memory_bytes
 
 
 def test_sigterm_ends_with_status_zero_within_seconds(operator: OperatorProcess) -> None:

@@ -4,13 +4,16 @@ from typing import Any
 
 from finetune_api import API_VERSION, KIND
 from finetune_api.digest import spec_digest
-from finetune_api.names import JOB_LABEL, KIND_LABEL, MANAGED_BY, MANAGER, Kind, child_name
+from finetune_api.names import JOB_LABEL, KIND_LABEL, MANAGED_BY, MANAGER, QUEUE_LABEL, Kind, child_name
 from finetune_api.report import (
     Artifact,
     DataSummary,
+    Estimate,
     EvaluationResult,
     Failure,
     MetricResult,
+    PreparedData,
+    ResolvedSetting,
     TrainerReport,
     TrainingSummary,
 )
@@ -39,7 +42,14 @@ DATA = DataSummary(
     supervised_tokens=4000,
     longest_row=90,
     truncated_rows=0,
+    left_out_rows=2,
+    bad_rows=3,
+    duplicate_rows=5,
+    report_uri="s3://out/tune/data_report.html",
 )
+PREPARED = PreparedData(uri="s3://out/tune/prepared.json", digest="sha256:123")
+RESOLVED = [ResolvedSetting(name="training.learningRate", value="0.0002", why="lora of sft")]
+ESTIMATE = Estimate(memory_bytes=5 * 2**30, parts={"weights": 5 * 2**30}, steps=30, tokens=36000)
 ARTIFACT = Artifact(
     uri="s3://out/tune/runs/0001/adapter", digest="sha256:def", size_bytes=1024, verified=True, loss_difference=0.0
 )
@@ -73,8 +83,11 @@ def finetune_job(spec: Raw | None = None, status: Raw | None = None, **metadata:
     }
 
 
-def child_job(kind: Kind, *conditions: Raw, spec: Raw | None = None, status: Raw | None = None, **metadata: Any) -> Raw:
+def child_job(
+    kind: Kind, *conditions: Raw, spec: Raw | None = None, status: Raw | None = None, queue: str = "", **metadata: Any
+) -> Raw:
     """A Job of ours, with its true conditions."""
+    queued = {QUEUE_LABEL: queue} if queue else {}
     return {
         "metadata": {
             "namespace": NAMESPACE,
@@ -82,7 +95,7 @@ def child_job(kind: Kind, *conditions: Raw, spec: Raw | None = None, status: Raw
             "uid": f"uid-of-{kind}",
             "resourceVersion": "20",
             "creationTimestamp": START,
-            "labels": {MANAGED_BY: MANAGER, JOB_LABEL: NAME, KIND_LABEL: kind},
+            "labels": {MANAGED_BY: MANAGER, JOB_LABEL: NAME, KIND_LABEL: kind, **queued},
             "ownerReferences": [
                 {"apiVersion": API_VERSION, "kind": KIND, "name": NAME, "uid": UID, "controller": True}
             ],
@@ -109,6 +122,7 @@ def pod(kind: Kind, state: Raw | None = None, *, name: str = "", phase: str = "P
             "uid": f"uid-of-{name}",
             "resourceVersion": "30",
             "creationTimestamp": START,
+            "labels": {MANAGED_BY: MANAGER, JOB_LABEL: NAME, KIND_LABEL: kind},
             "ownerReferences": [
                 {"apiVersion": "batch/v1", "kind": "Job", "name": "any", "uid": f"uid-of-{kind}", "controller": True}
             ],
@@ -135,15 +149,17 @@ def report(kind: Kind, **parts: Any) -> str:
     return TrainerReport(**content).model_dump_json(exclude_none=True)
 
 
-def failed_report(kind: Kind, failure_class: Any, reason: Any, message: str, *, retryable: bool = False) -> str:
+def failed_report(
+    kind: Kind, failure_class: Any, reason: Any, message: str, *, retryable: bool = False, **parts: Any
+) -> str:
     """A trainer's last words when it failed."""
     why = Failure(failure_class=failure_class, reason=reason, message=message, advice="Do this.", retryable=retryable)
-    return report(kind, outcome="failed", failure=why)
+    return report(kind, outcome="failed", failure=why, **parts)
 
 
 def passed() -> str:
     """Preflight's report when all is well."""
-    return report("preflight", data=DATA)
+    return report("preflight", data=DATA, prepared=PREPARED, settings=RESOLVED, estimate=ESTIMATE)
 
 
 def trained() -> str:

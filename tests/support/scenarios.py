@@ -31,6 +31,8 @@ VALIDATED: o.Raw = {
         "trainTokens": 12000,
         "supervisedTokens": 4000,
         "truncatedRows": 0,
+        "preparedUri": "s3://out/tune/prepared.json",
+        "preparedDigest": "sha256:123",
     },
 }
 """The status of a job whose preflight has passed."""
@@ -53,6 +55,7 @@ class Known:
     pods: tuple[o.Raw, ...] = ()
     refusals: dict[Kind, Refusal] = field(default_factory=dict)
     progress: Progress | None = None
+    gpu_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,7 @@ def decision(known: Known) -> Decision:
         preflight=cache.child(KEY, o.UID, "preflight"),
         train=cache.child(KEY, o.UID, "train"),
         progress=known.progress,
+        gpu_memory_bytes=known.gpu_memory_bytes,
         refusals=known.refusals,
     )
     job = parse_finetune_job(o.finetune_job(known.spec, known.status, **known.metadata))

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     """Data, model and storage are being checked on a CPU."""
     PREFLIGHT_PASSED = "PreflightPassed"
     """Data, model and storage are as training needs them."""
+    QUEUED = "Queued"
+    """The queue that the Job is in has not admitted it yet."""
     TRAINER_STARTING = "TrainerStarting"
     """The Job exists; its pod is not running yet."""
     TRAINER_RUNNING = "TrainerRunning"

@@ -11,6 +11,8 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "finetune-operator"
 JOB_LABEL: Final = f"{GROUP}/job"
 KIND_LABEL: Final = f"{GROUP}/kind"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+"""Kueue's own: a Job with it is kept suspended until its queue has room."""
 SELECTOR: Final = {MANAGED_BY: MANAGER}
 CONTAINER: Final = "trainer"
 JOB_NAME_BYTES: Final = 61

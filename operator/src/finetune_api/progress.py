@@ -9,7 +9,7 @@ from finetune_api.report import SavedCheckpoint
 
 PREFIX: Final = "@progress "
 
-Stage = Literal["loading", "baseline", "training", "evaluating", "uploading", "verifying"]
+Stage = Literal["loading", "validating", "baseline", "training", "evaluating", "uploading", "verifying"]
 
 
 class Progress(Message):
@@ -24,6 +24,12 @@ class Progress(Message):
     """Real tokens."""
     eta_seconds: int | None = None
     """Until the end of training; evaluation and upload not counted."""
+    rows: int = 0
+    """Rows read so far, while the data is validated."""
+    bytes: int = 0
+    """Bytes of the data files read so far."""
+    total_bytes: int = 0
+    """Bytes of all data files."""
     checkpoint: SavedCheckpoint | None = None
 
 

@@ -277,12 +277,12 @@ def _shorten(report: TrainerReport, length: int) -> TrainerReport:
     if report.failure is None:
         return report
     failure = report.failure
-    texts = {"message": _ellipsis(failure.message, length), "advice": _ellipsis(failure.advice, length)}
+    texts = {"message": ellipsis(failure.message, length), "advice": ellipsis(failure.advice, length)}
     return report.model_copy(update={"failure": failure.model_copy(update=texts)})
 
 
-def _ellipsis(text: str, length: int) -> str:
-    """Cut by the bytes it takes in JSON, where a control character takes six."""
+def ellipsis(text: str, length: int) -> str:
+    """A text cut by the bytes that it takes in JSON, where a control character takes six."""
     if len(text) <= length and _json_bytes(text) <= length:
         return text
     text = text[: length - 3]

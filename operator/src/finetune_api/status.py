@@ -8,6 +8,7 @@ from finetune_api.base import Decimal, Message, Timestamp
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Word = Annotated[str, StringConstraints(max_length=128)]
+Note = Annotated[str, StringConstraints(max_length=256)]
 Phase = Literal["Pending", "Validating", "Starting", "Running", "Suspended", "Complete", "Failed"]
 
 
@@ -32,13 +33,15 @@ class ProgressStatus(Message):
     """Where the trainer is; best effort, a few seconds old."""
 
     stage: Word
-    """loading, baseline, training, evaluating, uploading, verifying or done."""
+    """validating, loading, baseline, training, evaluating, uploading, verifying or done."""
     step: int
     """Optimiser steps done."""
     total_steps: int
     """Optimiser steps of the whole run."""
     percent: Word
-    """Share of the steps done."""
+    """Share of the steps done; of the data while validating."""
+    rows: int | None = None
+    """Rows checked so far, while validating."""
     loss: Decimal | None = None
     """Mean training loss per supervised token, lately."""
     tokens_per_second: Decimal | None = None
@@ -85,7 +88,7 @@ class SettingStatus(Message):
     """As in the spec."""
     value: Word
     """What it was resolved to."""
-    why: Text = ""
+    why: Note = ""
     """Why."""
 
 
@@ -221,6 +224,8 @@ class FailureStatus(Message):
     """What to do."""
     retryable: bool
     """Whether trying again unchanged could help."""
+    report_uri: Text | None = None
+    """Where more is told: the data report of a failed preflight, else the trainer's report."""
     exit_code: int | None = None
     """The trainer's exit code."""
 

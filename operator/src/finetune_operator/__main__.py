@@ -19,6 +19,7 @@ from finetune_operator import handlers, logs, rights, web
 from finetune_operator.cache import Cache
 from finetune_operator.cluster import Cluster, connection, load_configuration
 from finetune_operator.errors import ClusterError, StartupError
+from finetune_operator.gpu_memory import GpuMemory
 from finetune_operator.intake import Intake
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Key
@@ -70,6 +71,8 @@ async def _operate(settings: Settings) -> None:
             )
         )
         await rights.check(cluster, settings)
+        gpu_memory = GpuMemory(cluster, settings)
+        await gpu_memory.load()
         await resync.load()
         _log.info("cache filled", extra={"jobs": sum(cache.phases().values())})
         board = ProgressBoard()
@@ -79,6 +82,7 @@ async def _operate(settings: Settings) -> None:
             cache=cache,
             intake=intake,
             board=board,
+            gpu_memory=gpu_memory,
             metrics=metrics,
             settings=settings,
             clock=_now,
@@ -87,6 +91,7 @@ async def _operate(settings: Settings) -> None:
             handlers.watch(intake, lambda: connection(configuration), settings, ready=ready),
             resync.run(),
             reader.run(),
+            gpu_memory.run(),
             *(work(queue, reconciler, metrics) for _ in range(settings.workers)),
             ready=ready,
         )

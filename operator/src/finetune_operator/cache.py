@@ -133,9 +133,9 @@ class Cache:
         job = self._jobs.get(uid)
         return job.key if job is not None else None
 
-    def running_trainers(self) -> list[tuple[Key, ChildPod]]:
-        """Every pod in which a trainer is at work."""
-        pods = [pod for pod in self._pods.values() if pod.running and self._kind_of(pod) == "train"]
+    def running_pods(self) -> list[tuple[Key, ChildPod]]:
+        """Every pod in which preflight or training is at work."""
+        pods = [pod for pod in self._pods.values() if pod.running]
         return [(key, pod) for pod in pods if (key := self.key_of("pods", pod.uid)) is not None]
 
     def keys(self) -> Iterable[Key]:
@@ -153,10 +153,6 @@ class Cache:
     def _is_news(self, item: StoredT, table: Mapping[str, StoredT]) -> bool:
         known = table.get(item.uid)
         return item.uid not in self._gone and (known is None or newer(item.resource_version, known.resource_version))
-
-    def _kind_of(self, pod: ChildPod) -> str:
-        job = self._children.get(pod.job_uid)
-        return job.kind if job is not None else ""
 
     def _remove_finetune_job(self, uid: str) -> bool:
         job = self._jobs.pop(uid, None)

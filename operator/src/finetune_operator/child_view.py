@@ -115,6 +115,8 @@ def _unfinished(child: Child, now: datetime) -> ChildView:
     if not alive:
         reason = Reason.RETRYING if attempt else Reason.TRAINER_STARTING
         waiting = ChildView(stand=Stand.STARTING, reason=reason, attempt=attempt)
+        if child.job.queue and child.job.suspended:
+            return replace(waiting, reason=Reason.QUEUED, message=f"Waiting in queue {child.job.queue}")
         return waiting if child.pods else _podless(child.job, waiting, now)
     return _starting(alive[-1], attempt, now)
 

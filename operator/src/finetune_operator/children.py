@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from finetune_api import GROUP, KIND
 from finetune_api.base import Timestamp
-from finetune_api.names import CONTAINER, KIND_LABEL
+from finetune_api.names import CONTAINER, KIND_LABEL, QUEUE_LABEL
 from finetune_api.report import TrainerReport
 
 Raw = Mapping[str, Any]
@@ -43,6 +43,8 @@ class ChildJob:
     owner: Owner | None
     kind: str
     """Value of our kind label: preflight or train."""
+    queue: str
+    """Kueue's queue that decides when it may run; empty if none does."""
     deleting: bool
     suspended: bool
     complete: bool
@@ -74,6 +76,8 @@ class ChildPod:
     uid: str
     resource_version: str
     job_uid: str
+    kind: str
+    """Value of our kind label: preflight or train."""
     created_at: Timestamp
     deleting: bool
     phase: str
@@ -116,6 +120,7 @@ class ChildPod:
 def parse_job(raw: Raw) -> ChildJob:
     """A Job as the API server sends it."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
+    labels = metadata.get("labels") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
     end = conditions.get("Failed") or conditions.get("Complete") or {}
     return ChildJob(
@@ -124,7 +129,8 @@ def parse_job(raw: Raw) -> ChildJob:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         owner=_controller(metadata),
-        kind=(metadata.get("labels") or {}).get(KIND_LABEL, ""),
+        kind=labels.get(KIND_LABEL, ""),
+        queue=labels.get(QUEUE_LABEL, ""),
         deleting="deletionTimestamp" in metadata,
         suspended=bool(spec.get("suspend")),
         complete="Complete" in conditions,
@@ -154,6 +160,7 @@ def parse_pod(raw: Raw) -> ChildPod:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         job_uid=owner.uid if owner else "",
+        kind=(metadata.get("labels") or {}).get(KIND_LABEL, ""),
         created_at=metadata["creationTimestamp"],
         deleting="deletionTimestamp" in metadata,
         phase=status.get("phase", "Pending"),

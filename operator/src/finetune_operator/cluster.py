@@ -39,6 +39,9 @@ _PATHS: Final[Mapping[Resource, tuple[str, str]]] = {
     "pods": ("/api/v1", "pods"),
 }
 _MERGE_PATCH: Final = "application/merge-patch+json"
+_JSON: Final = "application/json"
+_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Nodes are large: each lists the images it holds."""
 
 CountRequest = Callable[[str, int], None]
 """Told the method and the HTTP status of every request; 0 where there was no answer."""
@@ -106,14 +109,13 @@ class Cluster:
     async def list(self, resource: Resource, namespace: str | None) -> AsyncIterator[Raw]:
         """Every object of a resource that concerns the operator, page by page."""
         query = {"limit": str(PAGE)} | ({} if resource == "finetunejobs" else {"labelSelector": LABEL_SELECTOR})
-        while True:
-            page = await self._json("GET", _path(resource, namespace), query=query)
-            for item in page["items"]:
-                yield item
-            token = page["metadata"].get("continue")
-            if not token:
-                return
-            query["continue"] = token
+        async for item in self._pages(_path(resource, namespace), query):
+            yield item
+
+    async def node_labels(self) -> AsyncIterator[Mapping[str, str]]:
+        """The labels of every node; RefusedError without the right, which the chart grants only when asked to."""
+        async for item in self._pages("/api/v1/nodes", {"limit": str(PAGE)}, accept=_METADATA_ONLY):
+            yield item["metadata"].get("labels") or {}
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Raw | None:
         """One object, or None if there is none."""
@@ -175,6 +177,18 @@ class Cluster:
             return False
         return any(resource["name"] == PLURAL for resource in found["resources"])
 
+    async def _pages(self, path: str, query: Mapping[str, str], *, accept: str = _JSON) -> AsyncIterator[Raw]:
+        token = ""
+        while True:
+            more = {"continue": token} if token else {}
+            page: Raw = json.loads(await self._request("GET", path, query={**query, **more}, accept=accept))
+            # Lists of metadata alone are null where they are empty.
+            for item in page["items"] or ():
+                yield item
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
+
     async def _json(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Raw | None = None
     ) -> Raw:
@@ -182,12 +196,18 @@ class Cluster:
         return parsed
 
     async def _request(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Raw | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Raw | None = None,
+        accept: str = _JSON,
     ) -> bytes:
         await self._throttle.wait()
         status = 0
         try:
-            status, data = await self._send(method, path, query, body)
+            status, data = await self._send(method, path, query, body, accept)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
         finally:
@@ -197,12 +217,9 @@ class Cluster:
         return data
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Raw | None
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Raw | None, accept: str
     ) -> tuple[int, bytes]:
-        headers = {
-            "Accept": "application/json",
-            "Content-Type": _MERGE_PATCH if method == "PATCH" else "application/json",
-        }
+        headers = {"Accept": accept, "Content-Type": _MERGE_PATCH if method == "PATCH" else _JSON}
         serialized = await self._client.param_serialize(
             method,
             path,

@@ -15,6 +15,7 @@ from finetune_operator.events import Milestone, milestones
 from finetune_operator.failures import failure
 from finetune_operator.observe import FinetuneJob, Observed
 from finetune_operator.policies import preflight, suspend, training, ttl
+from finetune_operator.results import data_status
 from finetune_operator.settings import Settings
 from finetune_operator.status import next_status
 from finetune_operator.step import Step, failed
@@ -56,7 +57,7 @@ def is_final(status: FinetuneJobStatus) -> bool:
 
 def _next_step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datetime, settings: Settings) -> Step:
     if job.status.data is not None:
-        step = training.step(job, spec, job.status.data.digest, observed=observed, now=now, settings=settings)
+        step = training.step(job, spec, job.status.data, observed=observed, now=now, settings=settings)
     else:
         step = _from_the_start(job, spec, observed, now, settings)
     return suspend.stop(step, observed) if spec.suspend else step
@@ -66,10 +67,11 @@ def _from_the_start(
     job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datetime, settings: Settings
 ) -> Step:
     step = preflight.step(job, spec, observed, now, settings)
-    passed = step.reports[-1].data if step.reports and not step.terminal else None
-    if passed is None:
+    passed = step.reports[-1] if step.reports and not step.terminal else None
+    if passed is None or passed.data is None:
         return step
-    following = training.step(job, spec, passed.digest, observed=observed, now=now, settings=settings)
+    validated = data_status(passed.data, passed.prepared)
+    following = training.step(job, spec, validated, observed=observed, now=now, settings=settings)
     return replace(following, reports=(*step.reports, *following.reports))
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.exit_codes import RULE_BY_CLASS, RULE_BY_CODE, ExitCode, FailureClass
-from finetune_api.report import Failure
+from finetune_api.report import Failure, TrainerReport
 from finetune_api.status import FailureStatus
 from finetune_operator.children import ChildPod
 
@@ -33,7 +33,7 @@ def failure_of(pod: ChildPod) -> FailureStatus:
         return _disrupted(pod)
     report = pod.report
     if report is not None and report.failure is not None:
-        return _reported(report.failure, pod.exit_code)
+        return _reported(report, report.failure, pod.exit_code)
     if pod.ended_reason == "OOMKilled":
         return _out_of_memory(pod)
     return _by_exit_code(pod)
@@ -58,13 +58,15 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def _reported(reported: Failure, exit_code: int | None) -> FailureStatus:
+def _reported(report: TrainerReport, reported: Failure, exit_code: int | None) -> FailureStatus:
+    about_data = report.data.report_uri if report.data is not None else None
     return FailureStatus(
         failure_class=reported.failure_class,
         reason=reported.reason,
         message=clip(reported.message, TEXT),
         advice=clip(reported.advice, TEXT),
         retryable=reported.retryable,
+        report_uri=about_data or report.report_uri,
         exit_code=exit_code,
     )
 
@@ -75,14 +77,14 @@ def _disrupted(pod: ChildPod) -> FailureStatus:
 
 
 def _out_of_memory(pod: ChildPod) -> FailureStatus:
-    return failure(
-        "OutOfMemory",
-        Reason.OUT_OF_MEMORY,
-        "The container used more memory than its limit and was killed (OOMKilled)",
-        "Raise resources.memory (of preflight: the operator's setting), or lower training.microBatchTokens or "
-        "evaluation.batchSize.",
-        pod.exit_code,
+    pod_of = "preflight" if pod.kind == "preflight" else "training"
+    message = f"The {pod_of} pod used more memory than its limit and was killed (OOMKilled)"
+    advice = (
+        "The platform team can raise the operator's setting preflight_memory (preflight.memory in the chart)."
+        if pod.kind == "preflight"
+        else "Raise resources.memory, or lower training.microBatchTokens or evaluation.batchSize."
     )
+    return failure("OutOfMemory", Reason.OUT_OF_MEMORY, message, advice, pod.exit_code)
 
 
 def _by_exit_code(pod: ChildPod) -> FailureStatus:

@@ -76,7 +76,10 @@ class Observed:
     preflight: Child | None = None
     train: Child | None = None
     progress: Progress | None = None
-    """The running trainer's newest progress line."""
+    """The newest progress line of the pod at work."""
+    gpu_memory_bytes: int | None = None
+    """Memory of one GPU of the kind that the job asks for; None if it asks for none, or if it is not known, or not
+    needed any more because preflight has passed."""
     refusals: Mapping[Kind, Refusal] = field(default_factory=dict)
     """What became of creations in this very pass."""
 

@@ -1,6 +1,6 @@
-"""Progress of running trainers, read from the end of their logs: best effort, and bounded over all jobs.
+"""Progress of preflight and training, read from the end of their logs: best effort, and bounded over all jobs.
 
-Trainers are visited in turn. With few of them each is visited every few seconds; with many the total rate holds and
+Pods are visited in turn. With few of them each is visited every few seconds; with many the total rate holds and
 each waits longer.
 """
 
@@ -19,20 +19,20 @@ from finetune_operator.queue import WorkQueue
 from finetune_operator.settings import Settings
 
 LINES: Final = 40
-"""A trainer prints a progress line every few seconds; libraries may print between them."""
+"""A pod prints a progress line every few seconds; libraries may print between them."""
 LIMIT: Final = 65536
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ProgressBoard:
-    """The newest progress of each running trainer."""
+    """The newest progress of each job with a pod at work."""
 
     def __init__(self) -> None:
         self._newest: dict[Key, Progress] = {}
 
     def newest(self, key: Key) -> Progress | None:
-        """The newest progress of a job whose trainer runs."""
+        """The newest progress of a job whose pod is at work."""
         return self._newest.get(key)
 
     def note(self, key: Key, progress: Progress) -> bool:
@@ -43,13 +43,13 @@ class ProgressBoard:
         return True
 
     def keep_only(self, keys: set[Key]) -> None:
-        """Forget jobs whose trainer runs no more."""
+        """Forget jobs whose pod is no more at work."""
         for key in self._newest.keys() - keys:
             del self._newest[key]
 
 
 class ProgressReader:
-    """Visits running trainers for ever."""
+    """Visits pods at work for ever."""
 
     def __init__(
         self, cluster: Cluster, cache: Cache, queue: WorkQueue[Key], board: ProgressBoard, settings: Settings
@@ -63,15 +63,15 @@ class ProgressReader:
     async def run(self) -> None:
         """One round after another."""
         while True:
-            trainers = self._cache.running_trainers()
-            self._board.keep_only({key for key, _ in trainers})
-            pause = max(self._settings.progress_seconds, len(trainers) / self._settings.progress_per_second)
-            await asyncio.gather(self._round(trainers, pause), asyncio.sleep(pause))
+            pods = self._cache.running_pods()
+            self._board.keep_only({key for key, _ in pods})
+            pause = max(self._settings.progress_seconds, len(pods) / self._settings.progress_per_second)
+            await asyncio.gather(self._round(pods, pause), asyncio.sleep(pause))
 
-    async def _round(self, trainers: list[tuple[Key, ChildPod]], pause: float) -> None:
-        """Visit every trainer once, evenly spread over the pause."""
-        for key, pod in trainers:
-            await asyncio.gather(self._visit(key, pod), asyncio.sleep(pause / len(trainers)))
+    async def _round(self, pods: list[tuple[Key, ChildPod]], pause: float) -> None:
+        """Visit every pod once, evenly spread over the pause."""
+        for key, pod in pods:
+            await asyncio.gather(self._visit(key, pod), asyncio.sleep(pause / len(pods)))
 
     async def _visit(self, key: Key, pod: ChildPod) -> None:
         try:

@@ -18,6 +18,7 @@ from finetune_operator.cluster import Cluster
 from finetune_operator.decide import Decision, decide, is_final
 from finetune_operator.errors import ClusterError, ConflictError, NotFoundError, RefusedError
 from finetune_operator.events import event
+from finetune_operator.gpu_memory import GpuMemory
 from finetune_operator.intake import Intake
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import FinetuneJob, Key, Observed, Refusal, RefusalKind, parse_finetune_job
@@ -38,6 +39,7 @@ class Reconciler:
         cache: Cache,
         intake: Intake,
         board: ProgressBoard,
+        gpu_memory: GpuMemory,
         metrics: Metrics,
         settings: Settings,
         clock: Callable[[], datetime],
@@ -46,6 +48,7 @@ class Reconciler:
         self._cache = cache
         self._intake = intake
         self._board = board
+        self._gpu_memory = gpu_memory
         self._metrics = metrics
         self._settings = settings
         self._clock = clock
@@ -76,6 +79,9 @@ class Reconciler:
             preflight=self._cache.child(job.key, job.uid, "preflight"),
             train=self._cache.child(job.key, job.uid, "train"),
             progress=self._board.newest(job.key),
+            gpu_memory_bytes=self._gpu_memory.of(job.spec)
+            if job.spec is not None and job.status.data is None
+            else None,
         )
 
     async def _act(self, job: FinetuneJob, actions: tuple[Action, ...]) -> dict[Kind, Refusal]:

@@ -6,9 +6,13 @@ from finetune_api.progress import Progress
 from finetune_api.report import (
     Artifact,
     DataSummary,
+    Estimate,
     EvaluationResult,
     MetricResult,
+    PreparedData,
+    ResolvedSetting,
     SavedCheckpoint,
+    SliceResult,
     TrainingSummary,
     verdict,
 )
@@ -16,26 +20,37 @@ from finetune_api.status import (
     ArtifactStatus,
     CheckpointStatus,
     DataStatus,
+    EstimateStatus,
     EvaluationStatus,
     MetricStatus,
     ProgressStatus,
     RivalStatus,
+    SettingStatus,
+    SliceStatus,
 )
-from finetune_operator import clock
+from finetune_operator import clock, quantity
 from finetune_operator.failures import WORD, clip
 
-METRICS_KEPT: Final = 16
+KEPT: Final = 16
+"""Metrics, slices and settings: as many as the schema allows."""
+RIVALS_KEPT: Final = 3
+NOTE: Final = 256
+VALIDATING: Final = "validating"
+PLAIN: Final = 1e15
+"""Larger numbers are written with an exponent; the perplexity of a lost model has hundreds of digits."""
 
 
 def progress_status(progress: Progress) -> ProgressStatus:
     """A progress line as people read it."""
-    share = progress.step / progress.total_steps if progress.total_steps else 0.0
+    validating = progress.stage == VALIDATING
+    done, total = (progress.bytes, progress.total_bytes) if validating else (progress.step, progress.total_steps)
     return ProgressStatus(
         stage=progress.stage,
         step=progress.step,
         total_steps=progress.total_steps,
-        percent=f"{int(100 * share)}%",
-        loss=f"{progress.loss:.4f}" if progress.loss is not None else None,
+        percent=f"{100 * done // total}%" if total else "0%",
+        rows=progress.rows if validating else None,
+        loss=_decimal(progress.loss) if progress.loss is not None else None,
         tokens_per_second=f"{progress.tokens_per_second:.0f}" if progress.tokens_per_second is not None else None,
         eta=clock.duration(progress.eta_seconds) if progress.eta_seconds is not None else None,
     )
@@ -50,7 +65,7 @@ def finished_progress(training: TrainingSummary | None, last: ProgressStatus | N
         step=training.steps,
         total_steps=training.steps,
         percent="100%",
-        loss=f"{training.final_loss:.4f}",
+        loss=_decimal(training.final_loss),
         tokens_per_second=f"{training.tokens_per_second:.0f}",
     )
 
@@ -65,8 +80,8 @@ def checkpoint_status(checkpoint: SavedCheckpoint) -> CheckpointStatus:
     return CheckpointStatus(step=checkpoint.step, uri=checkpoint.uri, saved_at=checkpoint.saved_at)
 
 
-def data_status(data: DataSummary) -> DataStatus:
-    """What preflight found."""
+def data_status(data: DataSummary, prepared: PreparedData | None) -> DataStatus:
+    """What preflight found and made ready."""
     return DataStatus(
         digest=data.digest,
         train_rows=data.train_rows,
@@ -76,39 +91,89 @@ def data_status(data: DataSummary) -> DataStatus:
         supervised_tokens=data.supervised_tokens,
         truncated_rows=data.truncated_rows,
         left_out_rows=data.left_out_rows,
+        bad_rows=data.bad_rows,
+        duplicate_rows=data.duplicate_rows,
+        report_uri=data.report_uri,
+        prepared_uri=prepared.uri if prepared is not None else None,
+        prepared_digest=prepared.digest if prepared is not None else None,
+    )
+
+
+def settings_status(settings: list[ResolvedSetting]) -> list[SettingStatus]:
+    """Settings that the spec left open."""
+    return [
+        SettingStatus(name=clip(each.name, WORD), value=clip(each.value, WORD), why=clip(each.why, NOTE))
+        for each in settings[:KEPT]
+    ]
+
+
+def estimate_status(estimate: Estimate) -> EstimateStatus:
+    """What training will take."""
+    available = estimate.available_bytes
+    return EstimateStatus(
+        memory=quantity.readable(estimate.memory_bytes),
+        available=quantity.readable(available) if available is not None else None,
+        steps=estimate.steps,
+        tokens=estimate.tokens,
     )
 
 
 def artifact_status(artifact: Artifact) -> ArtifactStatus:
-    """The adapter."""
+    """The adapter or model."""
     return ArtifactStatus(
-        uri=artifact.uri, digest=artifact.digest, size_bytes=artifact.size_bytes, verified=artifact.verified
+        kind=artifact.kind,
+        uri=artifact.uri,
+        digest=artifact.digest,
+        size_bytes=artifact.size_bytes,
+        verified=artifact.verified,
     )
 
 
 def evaluation_status(evaluation: EvaluationResult) -> EvaluationStatus:
     """Base against tuned, the headline as a summary that fits a column."""
     headline = evaluation.metrics[0] if evaluation.metrics else None
-    summary = f"{headline.name} {headline.baseline:.2f} -> {headline.tuned:.2f}" if headline is not None else ""
-    metrics = [_metric_status(metric) for metric in evaluation.metrics[:METRICS_KEPT]]
-    return EvaluationStatus(summary=clip(summary, WORD), rows=evaluation.rows, metrics=metrics)
+    summary = (
+        f"{headline.name} {_decimal(headline.baseline, places=2)} -> {_decimal(headline.tuned, places=2)}"
+        if headline is not None
+        else ""
+    )
+    return EvaluationStatus(
+        summary=clip(summary, WORD),
+        rows=evaluation.rows,
+        metrics=[_metric_status(metric) for metric in evaluation.metrics[:KEPT]],
+        slices=[_slice_status(each) for each in evaluation.slices[:KEPT]],
+    )
 
 
 def _metric_status(metric: MetricResult) -> MetricStatus:
     return MetricStatus(
-        name=metric.name,
-        baseline=f"{metric.baseline:.4f}",
+        name=clip(metric.name, WORD),
+        baseline=_decimal(metric.baseline),
         rivals=[
             RivalStatus(
                 name=rival.name,
-                score=f"{rival.score:.4f}",
+                score=_decimal(rival.score),
                 verdict=verdict(rival.low, rival.high, higher_is_better=metric.higher_is_better),
             )
-            for rival in metric.rivals
+            for rival in metric.rivals[:RIVALS_KEPT]
         ],
-        tuned=f"{metric.tuned:.4f}",
-        delta=f"{metric.delta:+.4f}",
-        low=f"{metric.low:+.4f}",
-        high=f"{metric.high:+.4f}",
+        tuned=_decimal(metric.tuned),
+        delta=_decimal(metric.delta, sign="+"),
+        low=_decimal(metric.low, sign="+"),
+        high=_decimal(metric.high, sign="+"),
         verdict=metric.verdict,
     )
+
+
+def _slice_status(part: SliceResult) -> SliceStatus:
+    return SliceStatus(
+        name=clip(part.name, WORD),
+        rows=part.rows,
+        baseline=_decimal(part.baseline),
+        tuned=_decimal(part.tuned),
+    )
+
+
+def _decimal(value: float, *, places: int = 4, sign: str = "") -> str:
+    """A fraction that fits the schema whatever its size."""
+    return format(value, f"{sign}.{places}f" if abs(value) < PLAIN else f"{sign}.{places}g")

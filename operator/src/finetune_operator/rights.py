@@ -34,6 +34,9 @@ RIGHTS: Final = (
     Right(group="", resource="events", verbs=("create",)),
 )
 
+NODES: Final = Right(group="", resource="nodes", verbs=("list",))
+"""Not needed: without it, the memory of GPUs is known from the setting `gpu_memory` only."""
+
 
 async def check(cluster: Cluster, settings: Settings) -> None:
     """Return if the operator can work here.

@@ -2,15 +2,29 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final
+
+from finetune_operator import quantity
 
 ENVIRONMENT_PREFIX: Final = "FINETUNE_OPERATOR_"
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
+
+
+def _amounts(text: str) -> tuple[tuple[str, int], ...]:
+    try:
+        pairs = [pair.split("=", 1) for pair in _names(text)]
+        return tuple((name, quantity.parse(amount)) for name, amount in pairs)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form nvidia.com/gpu=80Gi,...: {error}") from error
+
+
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {"namespaces": _names, "gpu_memory": _amounts}
+"""Of settings whose type does not parse its own text."""
 
 
 def _flag(meaning: str, default: Any = MISSING) -> Any:
@@ -24,9 +38,13 @@ class Settings:
 
     trainer_image: str = _flag("image of preflight and training pods; name@sha256:... pins it for good")
     namespaces: tuple[str, ...] = _flag("namespaces to serve, separated by commas; empty for the whole cluster", ())
-    preflight_cpu: str = _flag("CPU of a preflight pod", "500m")
-    preflight_memory: str = _flag("memory of a preflight pod", "1Gi")
+    preflight_cpu: str = _flag("CPU of a preflight pod; tokenizing large data takes one core and more", "1")
+    preflight_memory: str = _flag("memory of a preflight pod, of which streaming data takes at most 1 GB", "2Gi")
     preflight_scratch: str = _flag("disk of a preflight pod, for data sets and tokenizer", "10Gi")
+    preflight_queue: str = _flag("Kueue's LocalQueue for preflight Jobs, by name in each namespace; empty for none", "")
+    gpu_memory: tuple[tuple[str, int], ...] = _flag(
+        "memory of one GPU by resource, nvidia.com/gpu=80Gi,...; else node labels tell, where nodes may be listed", ()
+    )
     workers: int = _flag("FinetuneJobs reconciled at the same time", 16)
     requests_per_second: float = _flag("requests to the API server a second, with bursts of two seconds' worth", 200.0)
     resync_seconds: float = _flag("seconds between comparisons of the cache with the cluster", 300.0)
@@ -52,7 +70,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         is_required = value is MISSING
         parser.add_argument(
             "--" + setting.name.replace("_", "-"),
-            type=_names if setting.name == "namespaces" else setting.type,
+            type=_PARSERS.get(setting.name, setting.type),
             required=is_required,
             default=None if is_required else value,
             help=setting.metadata["help"] + (" (required)" if is_required else " (default: %(default)s)"),

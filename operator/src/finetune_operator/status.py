@@ -12,6 +12,7 @@ from finetune_operator.attempts import held_seconds, merge, newly_finished
 from finetune_operator.conditions import conditions, phase
 from finetune_operator.failures import TEXT, clip
 from finetune_operator.observe import FinetuneJob, Observed
+from finetune_operator.status_size import fitted
 from finetune_operator.step import Step
 
 
@@ -22,15 +23,15 @@ def next_status(
     before = job.status
     attempts = _attempts(job, observed, now)
     status = before.model_copy(update={"attempts": attempts, "image": image, **_learnt(step.reports)})
-    claims = conditions(before.conditions, step, validated=_validated(status), generation=job.generation, now=now)
-    return status.model_copy(
+    claims = conditions(before.conditions, step, validated=_validated(job, status), generation=job.generation, now=now)
+    whole = status.model_copy(
         update={
             "observed_generation": job.generation,
             "phase": phase(claims),
             "message": clip(step.message, TEXT),
             "conditions": claims,
             "spec_digest": spec_digest(job.spec) if job.spec is not None else before.spec_digest,
-            "progress": _progress(before.progress, observed, step),
+            "progress": _progress(before, observed, step),
             "checkpoint": _checkpoint(status, observed, step),
             "lost_reports": before.lost_reports + int(step.lost_report),
             "failure": step.failure,
@@ -39,6 +40,7 @@ def next_status(
             "gpu_seconds": before.gpu_seconds + _gpu_seconds(job, attempts),
         }
     )
+    return fitted(whole)
 
 
 def status_patch(before: FinetuneJobStatus, after: FinetuneJobStatus) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     for report in reports:
         parts |= {
-            "data": results.data_status(report.data) if report.data else parts.get("data"),
+            **(_prepared(report) if report.kind == "preflight" else {}),
             "evaluation": results.evaluation_status(report.evaluation) if report.evaluation else None,
             "artifact": results.artifact_status(report.artifact) if report.artifact else None,
             "checkpoint": results.checkpoint_status(report.checkpoint) if report.checkpoint else None,
@@ -81,22 +83,46 @@ def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if value is not None}
 
 
-def _validated(status: FinetuneJobStatus) -> str | None:
-    if status.data is None:
+def _prepared(report: TrainerReport) -> dict[str, Any]:
+    """What preflight alone finds out; training's report may repeat it, shortened."""
+    return {
+        "data": results.data_status(report.data, report.prepared) if report.data else None,
+        "settings": results.settings_status(report.settings) or None,
+        "estimate": results.estimate_status(report.estimate) if report.estimate else None,
+    }
+
+
+def _validated(job: FinetuneJob, status: FinetuneJobStatus) -> str | None:
+    data, estimate = status.data, status.estimate
+    if data is None:
         return None
-    data = status.data
-    return (
-        f"Model, data and storage are usable: {data.train_rows} training rows with {data.train_tokens} tokens, "
-        f"{data.validation_rows} validation rows, {data.test_rows} test rows"
-    )
+    share = f" ({data.supervised_tokens / data.train_tokens:.0%} supervised)" if data.train_tokens else ""
+    found = [
+        f"Model, data and storage are usable: {data.train_rows:,} training rows with {data.train_tokens:,} tokens"
+        f"{share}, {data.validation_rows:,} validation rows, {data.test_rows:,} test rows"
+    ]
+    if data.bad_rows:
+        found.append(f"{data.bad_rows:,} bad rows in quarantine")
+    if data.left_out_rows:
+        found.append(f"{data.left_out_rows:,} rows left out because they are validation or test rows too")
+    wants_gpu = job.spec is not None and job.spec.resources.gpus.count > 0
+    if wants_gpu and estimate is not None and estimate.available is None:
+        found.append(f"training needs about {estimate.memory} of GPU memory, and how much a GPU has is not known")
+    return "; ".join(found)
 
 
-def _progress(before: ProgressStatus | None, observed: Observed, step: Step) -> ProgressStatus | None:
+def _progress(before: FinetuneJobStatus, observed: Observed, step: Step) -> ProgressStatus | None:
+    """Training's progress outlives its pod; preflight's says nothing once preflight has ended."""
+    validating = step.phase == "Validating"
+    last = before.progress if (before.phase == "Validating") == validating else None
+    seen = observed.progress
     if step.phase == "Complete":
-        return results.finished_progress(step.reports[-1].training if step.reports else None, before)
-    if step.phase != "Running":
-        return results.halted_progress(before)
-    return results.progress_status(observed.progress) if observed.progress is not None else before
+        return results.finished_progress(step.reports[-1].training if step.reports else None, last)
+    if step.phase not in ("Validating", "Running"):
+        return results.halted_progress(last)
+    if seen is None or (seen.stage == results.VALIDATING and not validating):
+        return last
+    return results.progress_status(seen)
 
 
 def _checkpoint(status: FinetuneJobStatus, observed: Observed, step: Step) -> CheckpointStatus | None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints
 
 from finetune_api.base import Contract, S3OutputUri, S3Uri, cel
 
@@ -88,6 +88,14 @@ class Template(Contract):
     or silences it. last-turn: the last answer. all: every token."""
 
 
+def _distinct_names(side: str) -> dict[str, JsonValue]:
+    twice = "has(other.name) && other.name == each.name"
+    return cel(
+        f"!has(self.{side}) || self.{side}.all(each, !has(each.name) || self.{side}.exists_one(other, {twice}))",
+        f"data.{side} has two data sets of one name",
+    )
+
+
 class Data(Contract):
     """What the model is tuned and measured on."""
 
@@ -102,6 +110,7 @@ class Data(Contract):
                     "!has(self.split) || self.split.validation + self.split.test < 0.9",
                     "data.split leaves too little to train on: validation + test must stay below 0.9",
                 ),
+                *(_distinct_names(side) for side in ("train", "validation", "test")),
             ]
         }
     )

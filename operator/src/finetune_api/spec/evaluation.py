@@ -1,6 +1,6 @@
 """`spec.evaluation` and `spec.output`: how base and tuned are compared, and where the result goes."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,15 @@ from finetune_api.base import Contract, S3OutputUri
 MetricName = Literal[
     "exact_match", "token_f1", "rouge_l", "chrf", "accuracy", "precision", "recall", "f1", "pair_accuracy"
 ]
+
+METRICS: Final[dict[str, tuple[MetricName, ...]]] = {
+    "sft": ("exact_match", "token_f1", "rouge_l", "chrf"),
+    "continued-pretraining": (),
+    "classification": ("accuracy", "precision", "recall", "f1"),
+    "preference": ("pair_accuracy",),
+    "reward": ("pair_accuracy",),
+}
+"""Metrics that an objective has, beside loss and perplexity."""
 
 
 class Evaluation(Contract):

@@ -1,12 +1,13 @@
 """`spec` as a whole, and which of its sections are identity."""
 
+import json
 from typing import Any, Final
 
 from pydantic import ConfigDict, JsonValue
 
 from finetune_api.base import Contract, cel
 from finetune_api.spec.data import Data
-from finetune_api.spec.evaluation import Evaluation, Output
+from finetune_api.spec.evaluation import METRICS, Evaluation, Output
 from finetune_api.spec.model import Model, Storage
 from finetune_api.spec.resources import Limits, Resources, Scheduling
 from finetune_api.spec.training import Checkpoint, Method, Objective, Training
@@ -25,8 +26,19 @@ def _immutable(section: str) -> dict[str, JsonValue]:
     )
 
 
+_METRICS_FIT: Final = cel(
+    # A JSON object of lists of strings is a CEL literal too.
+    f"self.evaluation.metrics.all(metric, metric in {json.dumps(METRICS)}[self.objective.type])",
+    "evaluation.metrics holds one that objective.type does not have; kubectl explain ftj.spec.evaluation lists them",
+)
+_QLORA_NEEDS_A_GPU: Final = cel(
+    "self.method.type != 'qlora' || self.resources.gpus.count > 0",
+    "method.type qlora needs a GPU: set resources.gpus.count to 1, or take method.type lora",
+)
+
+
 def _add_rules(schema: dict[str, Any]) -> None:
-    schema["x-kubernetes-validations"] = [_immutable(section) for section in FIXED]
+    schema["x-kubernetes-validations"] = [*(_immutable(section) for section in FIXED), _METRICS_FIT, _QLORA_NEEDS_A_GPU]
 
 
 class FinetuneJobSpec(Contract):

@@ -6,13 +6,27 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from finetune_api.base import Contract, cel
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Label = Annotated[str, StringConstraints(pattern=r"^\S(.*\S)?$", max_length=128)]
+"""Without blanks at its ends: a difference that nobody sees must not tell two labels apart."""
 
 
 class Classification(Contract):
     """Settings of a classifier."""
 
-    labels: list[Label] = Field(min_length=2, max_length=1000)
+    labels: list[Label] = Field(
+        min_length=2,
+        max_length=1000,
+        json_schema_extra={
+            # A set cannot hold a label twice; but CEL compares sets without their order, which numbers the classes.
+            "x-kubernetes-list-type": "set",
+            "x-kubernetes-validations": [
+                cel(
+                    "self.map(label, label) == oldSelf.map(label, label)",
+                    "the order of objective.classification.labels is immutable",
+                )
+            ],
+        },
+    )
     """Every label. A row with another one is a bad row: a typing mistake must not become a class of its own."""
     variant: Literal["head", "generative"] = "head"
     """head: a new linear layer on the last token's state. generative: the model writes the label; the likeliest of the

@@ -10,6 +10,7 @@ from finetune_api.names import (
     KIND_LABEL,
     MANAGED_BY,
     MANAGER,
+    QUEUE_LABEL,
     Kind,
     child_name,
     label_value,
@@ -38,7 +39,7 @@ def child_job(
         "metadata": {
             "name": child_name(job.key.name, kind),
             "namespace": job.key.namespace,
-            "labels": labels,
+            "labels": labels | _queue(kind, settings),
             "ownerReferences": [_owner(job)],
         },
         "spec": {
@@ -68,6 +69,10 @@ def failure_rules() -> list[Manifest]:
 
 def _retries(kind: Kind, spec: FinetuneJobSpec) -> int:
     return PREFLIGHT_RETRIES if kind == "preflight" else spec.limits.retries
+
+
+def _queue(kind: Kind, settings: Settings) -> dict[str, str]:
+    return {QUEUE_LABEL: settings.preflight_queue} if kind == "preflight" and settings.preflight_queue else {}
 
 
 def _owner(job: FinetuneJob) -> Manifest:

@@ -6,6 +6,7 @@ from finetune_api.digest import spec_digest
 from finetune_api.names import Kind
 from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.status import DataStatus
 from finetune_operator.actions import CreateJob
 from finetune_operator.manifests.job import child_job
 from finetune_operator.observe import FinetuneJob, Observed
@@ -19,12 +20,12 @@ def step(
     spec: FinetuneJobSpec,
     kind: Kind,
     *,
-    data_digest: str | None,
+    validated: DataStatus | None,
     begun: Step,
     observed: Observed,
     settings: Settings,
 ) -> Step:
-    """Ask for the Job, and the job has `begun`; `data_digest` is what preflight validated, None for preflight."""
+    """Ask for the Job, and the job has `begun`; `validated` is what preflight found, None for preflight itself."""
     refusal = observed.refusals.get(kind)
     if refusal is not None:
         return refused.step(job, kind, refusal)
@@ -35,7 +36,10 @@ def step(
         uid=job.uid,
         spec=spec,
         spec_digest=spec_digest(spec),
-        data_digest=data_digest,
+        data_digest=validated.digest if validated is not None else None,
+        prepared_digest=validated.prepared_digest if validated is not None else None,
+        # What fits is judged once, before training; another answer later must not change the Job.
+        gpu_memory_bytes=observed.gpu_memory_bytes if validated is None else None,
     )
     # What preflight has checked is trained by the same program, also across an upgrade of the operator.
     image = job.status.image or settings.trainer_image

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from finetune_api.conditions import Reason
 from finetune_api.digest import spec_digest
+from finetune_api.progress import Progress
 from finetune_api.report import TrainerReport
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_operator.child_view import ChildView, Stand, view
@@ -22,32 +23,33 @@ def step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datet
     seen = view(child, spec_digest(spec), now)
     if seen.stand == Stand.MISSING:
         begun = Step(phase="Validating", reason=Reason.PREFLIGHT_RUNNING, message=CHECKING)
-        return create.step(job, spec, "preflight", data_digest=None, begun=begun, observed=observed, settings=settings)
+        return create.step(job, spec, "preflight", validated=None, begun=begun, observed=observed, settings=settings)
     if seen.stand == Stand.LOST and child is not None:
         return lost_report.step(job, child.job, "Validating")
     if seen.report is not None:
         return _passed(seen.report)
     if seen.failure is not None:
         return failed(seen.failure)
-    return _waiting(seen, child)
+    return _waiting(seen, child, observed.progress)
 
 
 def _passed(report: TrainerReport) -> Step:
     if report.artifact is not None:
         message = "The output already holds this job's adapter; nothing was trained again"
         return Step(phase="Complete", reason=Reason.OUTPUT_ADOPTED, message=message, reports=(report,))
-    if report.data is None:
-        message = "The preflight report says nothing about the data"
+    if report.data is None or report.prepared is None:
+        message = "The preflight report does not say what it has found and prepared"
         advice = "The trainer image is not of this operator's version: correct the operator's trainer image."
         return failed(failure("Infrastructure", Reason.INTERNAL, message, advice))
     return Step(phase="Starting", reason=Reason.PREFLIGHT_PASSED, message="Preflight passed", reports=(report,))
 
 
-def _waiting(seen: ChildView, child: Child | None) -> Step:
+def _waiting(seen: ChildView, child: Child | None, progress: Progress | None) -> Step:
     reason = seen.reason
     if reason in (Reason.TRAINER_STARTING, Reason.TRAINER_RUNNING, Reason.PENDING):
         reason = Reason.PREFLIGHT_RUNNING
-    message = seen.message or (f"{CHECKING}, {seen.attempt}" if seen.attempt else CHECKING)
+    activity = _activity(progress) if seen.stand == Stand.RUNNING else CHECKING
+    message = seen.message or (f"{activity}, {seen.attempt}" if seen.attempt else activity)
     return Step(
         phase="Validating",
         reason=reason,
@@ -55,3 +57,7 @@ def _waiting(seen: ChildView, child: Child | None) -> Step:
         actions=suspend.resume(child),
         recheck_after=seen.recheck_after,
     )
+
+
+def _activity(progress: Progress | None) -> str:
+    return f"Checking data: {progress.rows:,} rows" if progress is not None and progress.rows else CHECKING

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from finetune_api.conditions import Reason
-from finetune_operator.actions import Action, SuspendJob
+from finetune_operator.actions import Action, DeleteJob, SuspendJob
 from finetune_operator.observe import Child, Observed
 from finetune_operator.step import Step
 
@@ -25,14 +25,19 @@ def stop(step: Step, observed: Observed) -> Step:
 
 
 def resume(child: Child | None) -> tuple[Action, ...]:
-    """Let a suspended child Job go on."""
-    if child is None or not child.job.suspended or child.job.deleting or child.job.finished:
+    """Let a suspended child Job go on, unless a queue decides when it may."""
+    if child is None or not child.job.suspended or child.job.queue or child.job.deleting or child.job.finished:
         return ()
     return (SuspendJob(name=child.job.name, uid=child.job.uid, suspend=False),)
 
 
 def _suspend(child: Child) -> tuple[Action, ...]:
-    if child.job.suspended or child.job.deleting or child.job.finished:
+    if child.job.deleting or child.job.finished:
+        return ()
+    if child.job.queue:
+        # Kueue would let a suspended Job that it has admitted go on, and admit a waiting one later.
+        return (DeleteJob(name=child.job.name, uid=child.job.uid),)
+    if child.job.suspended:
         return ()
     return (SuspendJob(name=child.job.name, uid=child.job.uid, suspend=True),)
 

@@ -6,7 +6,7 @@ from finetune_api.conditions import Reason
 from finetune_api.digest import spec_digest
 from finetune_api.report import TrainerReport
 from finetune_api.spec.job import FinetuneJobSpec
-from finetune_api.status import FailureStatus
+from finetune_api.status import DataStatus, FailureStatus
 from finetune_operator.child_view import ChildView, Stand, view
 from finetune_operator.failures import failure
 from finetune_operator.observe import Child, FinetuneJob, Observed
@@ -18,20 +18,18 @@ from finetune_operator.step import Step, failed
 def step(
     job: FinetuneJob,
     spec: FinetuneJobSpec,
-    data_digest: str,
+    validated: DataStatus,
     *,
     observed: Observed,
     now: datetime,
     settings: Settings,
 ) -> Step:
-    """Towards the adapter."""
+    """Towards the adapter; `validated` is what preflight found."""
     child = observed.train
     seen = view(child, spec_digest(spec), now)
     if seen.stand == Stand.MISSING:
         begun = Step(phase="Starting", reason=Reason.TRAINER_STARTING, message=_starting(spec))
-        return create.step(
-            job, spec, "train", data_digest=data_digest, begun=begun, observed=observed, settings=settings
-        )
+        return create.step(job, spec, "train", validated=validated, begun=begun, observed=observed, settings=settings)
     if seen.stand == Stand.LOST and child is not None:
         return lost_report.step(job, child.job, "Starting")
     if seen.report is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from finetune_api.spec.evaluation import Evaluation
 from finetune_trainer.data.encode import Tokenized
-from finetune_trainer.data.prepare import Prepared
+from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.data.problems import Source
 from finetune_trainer.data.rows import Row, Turn
 
@@ -43,7 +43,7 @@ class PromptSets:
 
 def make_prompts(prepared: Prepared, evaluation: Evaluation) -> PromptSets:
     """The prompts of at most `evaluation.max_rows` test rows, chosen by hash of their content."""
-    rows = prepared.test
+    rows = prepared.test_rows
     if len(rows) > evaluation.max_rows:
         rows = sorted(rows, key=_order)[: evaluation.max_rows]
     plain = [_prompt(row, (), prepared) for row in rows]
