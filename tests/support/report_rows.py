@@ -9,7 +9,9 @@ from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.data.report.builder import ReportBuilder
-from finetune_trainer.data.report.content import DataReport, Repeats, Side
+from finetune_trainer.data.report.content import DataReport
+from finetune_trainer.data.report.tailor import tailor
+from finetune_trainer.data.split import Repeats, Side
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Reporting:
 
     def __init__(self, *, show_rows: bool = True) -> None:
         self.builder = ReportBuilder(show_rows=show_rows)
+        self._show_rows = show_rows
         self.words = Words()
         self._lines = 0
 
@@ -71,7 +74,7 @@ class Reporting:
         prompt, answer = self.words.encode(asked), self.words.encode(answered)
         tokenized = Tokenized(prompt + answer, [0] * len(prompt) + [1] * len(answer), source)
         row = ReportedText(source, asked, answered)
-        self.builder.row(side, dataset, row, [Item((tokenized,), label, dataset)], cut_tokens=cut)
+        self.builder.row(side, dataset, row, [Item((tokenized,), label, dataset, cut)])
         return source
 
     def finish(
@@ -83,12 +86,11 @@ class Reporting:
         repeats: Repeats | None = None,
         refusal: Failure | None = None,
     ) -> DataReport:
-        return self.builder.finish(
-            about={"data": "sha256:0"},
+        report = self.builder.finish(
             names=names or {"train": ["orders", "replay"], "validation": ["orders"], "test": ["held-out"]},
             labels=labels,
             max_tokens=max_tokens,
             repeats=repeats or Repeats(),
-            refusal=refusal,
             decode=self.words.decode,
         )
+        return tailor(report, about={"data": "sha256:0"}, refusal=refusal, show_rows=self._show_rows)

@@ -10,9 +10,10 @@ from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import RowError, Source
 from finetune_trainer.data.report import builder as builder_module
 from finetune_trainer.data.report import samples
-from finetune_trainer.data.report.content import DataReport, Repeats
+from finetune_trainer.data.report.content import DataReport
 from finetune_trainer.data.report.lengths import describe_lengths
 from finetune_trainer.data.report.sample import HashSample
+from finetune_trainer.data.split import Repeats
 
 
 @pytest.fixture

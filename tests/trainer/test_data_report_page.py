@@ -14,6 +14,7 @@ from finetune_trainer.data.problems import RowError, Source
 from finetune_trainer.data.report.chart import draw
 from finetune_trainer.data.report.content import Bin, DataReport
 from finetune_trainer.data.report.html import FAULTS_OPEN, render_html
+from finetune_trainer.data.report.tailor import hide_values, tailor
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & \u202egnp.exe {{ 7 * 7 }}"
 REFUSAL = Failure(
@@ -121,6 +122,31 @@ def test_without_show_rows_no_text_of_a_row_is_anywhere():
     assert report.shown is None
     assert report.bad.rows[0].problem == "field 'role' is (hidden), not a known role"
     assert "data.showRows" in html
+
+
+@pytest.mark.parametrize(
+    ("problem", "hidden"),
+    [
+        ("field 'a.role' is 'it\\'s me', not a known role", "field 'a.role' is (hidden), not a known role"),
+        ('label is "it\'s", not one', "label is (hidden), not one"),
+        ("label is 'a text that was cut..., which is not in labels", "label is (hidden)"),
+        ("field 'role' is ['secret'], not a known role", "field 'role' is (hidden)"),
+        ("field 'answer' is null, not a string", "field 'answer' is null, not a string"),
+        ("label is 'secret\nsecond line is 'more'", "label is (hidden)\nsecond line is (hidden)"),
+    ],
+)
+def test_values_are_hidden_and_names_of_fields_stay(problem, hidden):
+    assert hide_values(problem) == hidden
+
+
+def test_a_shared_report_is_published_without_text_where_a_later_job_wants_none():
+    report = full_report(refusal=REFUSAL)
+    assert "secret-answer" in report.model_dump_json()
+    later = tailor(report, about={}, refusal=None, show_rows=False)
+    for text in (later.model_dump_json(), render_html(later)):
+        assert "secret-answer" not in text
+        assert "robot-secret" not in text
+    assert "rows that cannot be used and go into quarantine: 1" in [finding.message for finding in later.findings]
 
 
 def test_learnt_and_masked_text_differ_by_words_and_underline_too():

@@ -5,24 +5,21 @@ are judged on bounded samples. Memory is bounded by these, by the number of diff
 are spelled out.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from finetune_api.report import Failure
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import RowError, Source
-from finetune_trainer.data.report.content import BadRow, BadRows, DataReport, Repeats, Side
-from finetune_trainer.data.report.findings import find
+from finetune_trainer.data.report.content import BadRow, BadRows, DataReport
 from finetune_trainer.data.report.marks import Marks
 from finetune_trainer.data.report.runs import Decode
 from finetune_trainer.data.report.samples import Samples
+from finetune_trainer.data.report.tailor import hide_values
 from finetune_trainer.data.report.volumes import Volumes
+from finetune_trainer.data.split import Repeats, Side
 
 BAD_ROWS_SHOWN: Final = 1000
 _LONGEST_PROBLEM: Final = 500
-
-_QUOTED_VALUE: Final = re.compile(r"""\bis (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
 class ReportedRow(Protocol):
@@ -35,7 +32,7 @@ class ReportedRow(Protocol):
     def digest(self) -> bytes:
         """Hash of its content."""
 
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> Iterable[str]:
         """The user's text in it, piece by piece."""
 
 
@@ -59,7 +56,6 @@ class ReportBuilder:
         items: Sequence[Item],
         *,
         digest: bytes | None = None,
-        cut_tokens: int = 0,
     ) -> None:
         """Take in a good row.
 
@@ -69,11 +65,10 @@ class ReportBuilder:
             row: its text.
             items: what it became, as training will see it; at least one.
             digest: `row.digest()`, where it is known already.
-            cut_tokens: tokens that it lost to data.maxTokens.
 
         """
         text = "\n".join(row.texts())
-        self._volumes.add(side, dataset, row.source, items, cut_tokens)
+        self._volumes.add(side, dataset, row.source, items)
         self._marks.add(text, row.source)
         self._samples.add(side, digest or row.digest(), row.source, text, items)
 
@@ -81,38 +76,31 @@ class ReportBuilder:
         """Take in a bad row, or a file that cannot be read from there on."""
         self._bad_total += 1
         if self._bad_total <= BAD_ROWS_SHOWN:
-            problem = self._hide_values(error.problem)[:_LONGEST_PROBLEM]
+            problem = (error.problem if self._show_rows else hide_values(error.problem))[:_LONGEST_PROBLEM]
             self._bad.append(BadRow(place=str(source), problem=problem, remedy=error.remedy[:_LONGEST_PROBLEM]))
 
     def finish(
         self,
         *,
-        about: Mapping[str, str],
         names: Mapping[Side, Sequence[str]],
         labels: Sequence[str],
         max_tokens: int | None,
         repeats: Repeats,
-        refusal: Failure | None,
         decode: Decode,
     ) -> DataReport:
-        """The report.
+        """The report, without what `tailor` adds for one job.
 
         Args:
-            about: what it is on, shown at its top: digest, model, template and the like.
             names: of the data sets that each side's rows were read from; those of train where a side was cut from it.
             labels: of a classifier, in the spec's order; else empty.
             max_tokens: the length that rows were cut to, if any.
             repeats: exact duplicates and overlaps over all rows, which the caller's digests tell.
-            refusal: why preflight ends without accepting the data; None where it accepts it.
             decode: text of token ids, with control tokens.
 
         """
         sides = self._volumes.sides()
         different = {side.side: side.rows - repeats.duplicates.get(side.side, 0) for side in sides}
-        report = DataReport(
-            about=dict(about),
-            refusal=refusal and refusal.model_copy(update={"message": self._hide_values(refusal.message)}),
-            findings=[],
+        return DataReport(
             sides=sides,
             datasets=self._volumes.datasets(names),
             max_tokens=max_tokens,
@@ -127,8 +115,3 @@ class ReportBuilder:
             shown=self._samples.shown(decode),
             bad=BadRows(total=self._bad_total, rows=self._bad),
         )
-        return report.model_copy(update={"findings": find(report)})
-
-    def _hide_values(self, problem: str) -> str:
-        """A problem may quote what the row holds (`field 'role' is 'robot'`); names of fields are no text of rows."""
-        return problem if self._show_rows else _QUOTED_VALUE.sub("is (hidden)", problem)

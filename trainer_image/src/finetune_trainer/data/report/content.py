@@ -9,9 +9,7 @@ from pydantic import Field
 
 from finetune_api.base import Message
 from finetune_api.report import Failure
-
-Side = Literal["train", "validation", "test"]
-"""What a row is for: learnt from, followed during training, compared on at the end."""
+from finetune_trainer.data.split import Repeats, Side
 
 Severity = Literal["warning", "note"]
 
@@ -59,19 +57,6 @@ class Lengths(Message):
     p99: int
     longest: int
     bins: list[Bin]
-
-
-class Repeats(Message):
-    """Rows that stand more than once, compared exactly. The caller counts them, over all rows."""
-
-    duplicates: dict[Side, int] = Field(default={})
-    """Per side: rows that stand on it more than once; each counts but the first."""
-    train_test: int = 0
-    """Training rows that are test rows too; they are not learnt from."""
-    train_validation: int = 0
-    """Training rows that are validation rows too; they are not learnt from."""
-    validation_test: int = 0
-    """Validation rows that are test rows too; they are not followed."""
 
 
 class NearPair(Message):
@@ -205,11 +190,11 @@ class DataReport(Message):
     """Everything that preflight found in the data."""
 
     schema_version: Literal["1"] = "1"
-    about: dict[str, str]
+    about: dict[str, str] = Field(default={})
     """What the report is on: digest, model, template and the like."""
-    refusal: Failure | None
+    refusal: Failure | None = None
     """Why the data cannot be used; none: it can."""
-    findings: list[Finding]
+    findings: list[Finding] = Field(default=[])
     sides: list[Volume]
     datasets: list[Volume]
     max_tokens: int | None
@@ -222,5 +207,5 @@ class DataReport(Message):
     languages: Languages | None
     longest: list[LongRow]
     shown: list[ShownRow] | None
-    """None: the spec forbids it (data.showRows)."""
+    """None: the spec of this job, or of the one that prepared the data, forbids it (data.showRows)."""
     bad: BadRows

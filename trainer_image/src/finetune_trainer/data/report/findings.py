@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from finetune_trainer.data.report.content import DataReport, Finding, OddityKind, PiiKind, Severity, Side, Volume
+from finetune_trainer.data.report.content import DataReport, Finding, OddityKind, PiiKind, Severity, Volume
+from finetune_trainer.data.split import Side
 
 SIDE_NAMES: Final[dict[Side, str]] = {"train": "training", "validation": "validation", "test": "test"}
 ODDITY_NAMES: Final[dict[OddityKind, str]] = {

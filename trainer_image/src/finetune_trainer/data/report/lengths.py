@@ -4,7 +4,8 @@ from collections import Counter
 from itertools import accumulate
 from typing import Final
 
-from finetune_trainer.data.report.content import Bin, Lengths, Side
+from finetune_trainer.data.report.content import Bin, Lengths
+from finetune_trainer.data.split import Side
 
 _MOST_BINS: Final = 20
 

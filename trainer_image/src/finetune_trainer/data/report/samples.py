@@ -5,11 +5,12 @@ from typing import Final
 
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
-from finetune_trainer.data.report.content import Languages, NearDuplicates, NearSearch, ShownRow, Side
+from finetune_trainer.data.report.content import Languages, NearDuplicates, NearSearch, ShownRow
 from finetune_trainer.data.report.languages import EXCERPT, guess_languages
 from finetune_trainer.data.report.near import THRESHOLD, Matches, Signed, find_copies, signature
 from finetune_trainer.data.report.runs import Decode, runs_of
 from finetune_trainer.data.report.sample import HashSample
+from finetune_trainer.data.split import Side
 
 TRAIN_COMPARED: Final = 10_000
 TEST_COMPARED: Final = 5_000

@@ -8,10 +8,12 @@ from typing import Final, get_args
 
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
-from finetune_trainer.data.report.content import LabelCount, Lengths, LongRow, Side, Volume
+from finetune_trainer.data.report.content import LabelCount, Lengths, LongRow, Volume
 from finetune_trainer.data.report.lengths import describe_lengths
+from finetune_trainer.data.split import Side
 
-SIDES: Final[tuple[Side, ...]] = get_args(Side)
+_SIDES: Final[tuple[Side, ...]] = get_args(Side)
+"""In the order in which a report lists them."""
 
 _LONGEST_SHOWN: Final = 10
 
@@ -35,24 +37,25 @@ class Volumes:
         self._longest: list[tuple[int, int, Side, Source]] = []
         self._row = 0
 
-    def add(self, side: Side, dataset: int, source: Source, items: Sequence[Item], cut_tokens: int) -> None:
-        """Count one row and the items made from it; `cut_tokens` were lost to data.maxTokens."""
+    def add(self, side: Side, dataset: int, source: Source, items: Sequence[Item]) -> None:
+        """Count one row and the items made from it."""
         tally = self._tallies[side, dataset]
-        tokens = 0
+        tokens = cut = 0
         for item in items:
+            cut += item.cut
             for sequence in item.sequences:
                 length = len(sequence.token_ids)
                 tokens += length
-                tally.supervised += _targets(sequence.weights)
+                tally.supervised += sequence.targets
                 tally.lengths[length] += 1
             if item.label >= 0:
                 tally.labels[item.label] += 1
         tally.rows += 1
         tally.tokens += tokens
-        if cut_tokens:
+        if cut:
             tally.cut_rows += 1
-            tally.cut_tokens += cut_tokens
-        self._remember_if_long(side, source, tokens + cut_tokens)
+            tally.cut_tokens += cut
+        self._remember_if_long(side, source, tokens + cut)
 
     def _remember_if_long(self, side: Side, source: Source, tokens: int) -> None:
         self._row += 1
@@ -64,7 +67,7 @@ class Volumes:
 
     def sides(self) -> list[Volume]:
         """Sides that have rows."""
-        return [_volume(side, "", tallies) for side in SIDES if (tallies := self._of(side))]
+        return [_volume(side, "", tallies) for side in _SIDES if (tallies := self._of(side))]
 
     def datasets(self, names: Mapping[Side, Sequence[str]]) -> list[Volume]:
         """Data sets by side; `names` of those that a side's rows were read from, in order."""
@@ -75,14 +78,14 @@ class Volumes:
 
     def lengths(self) -> list[Lengths]:
         """Lengths of the sequences of sides that have rows."""
-        merged = {side: sum((tally.lengths for tally in self._of(side)), Counter[int]()) for side in SIDES}
+        merged = {side: sum((tally.lengths for tally in self._of(side)), Counter[int]()) for side in _SIDES}
         return [describe_lengths(side, lengths) for side, lengths in merged.items() if lengths]
 
     def labels(self, names: Sequence[str]) -> list[LabelCount]:
         """Rows by label; `names` in the spec's order, empty where rows have none."""
-        count = {side: sum((tally.labels for tally in self._of(side)), Counter[int]()) for side in SIDES}
+        count = {side: sum((tally.labels for tally in self._of(side)), Counter[int]()) for side in _SIDES}
         return [
-            LabelCount(label=name, **{side: count[side][index] for side in SIDES}) for index, name in enumerate(names)
+            LabelCount(label=name, **{side: count[side][index] for side in _SIDES}) for index, name in enumerate(names)
         ]
 
     def longest(self) -> list[LongRow]:
@@ -95,12 +98,7 @@ class Volumes:
 
 
 def _order(side: Side, dataset: int) -> tuple[int, int]:
-    return SIDES.index(side), dataset
-
-
-def _targets(weights: Sequence[float]) -> int:
-    """Supervised tokens that have one before them; `count` runs in C, over every token of the data."""
-    return len(weights) - weights.count(0) - (1 if weights and weights[0] else 0)
+    return _SIDES.index(side), dataset
 
 
 def _volume(side: Side, name: str, tallies: Iterable[_Tally]) -> Volume:
