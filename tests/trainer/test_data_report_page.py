@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from report_rows import Reporting
+from report_rows import ReportedText, Reporting
 
 from finetune_api.conditions import Reason
 from finetune_api.report import Failure
+from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import RowError, Source
 from finetune_trainer.data.report.chart import draw
 from finetune_trainer.data.report.content import Bin, DataReport
@@ -154,6 +156,20 @@ def test_learnt_and_masked_text_differ_by_words_and_underline_too():
     assert re.search(r'<div class="run"><span class="what">masked, \d+ tokens</span>', html)
     assert re.search(r'<div class="run learnt"><span class="what">learnt, 2 tokens</span>', html)
     assert re.search(r"\.learnt pre \{[^}]*text-decoration: underline", html)
+
+
+def test_a_classifier_with_a_head_learns_labels_not_tokens():
+    reporting = Reporting()
+    source = Source("s3://team/a.csv", 2)
+    item = Item((Tokenized(reporting.words.encode("a fine film"), [0, 0, 0], source),), label=1)
+    reporting.builder.row("train", 0, ReportedText(source, "a fine film", ""), [item])
+    report = reporting.finish(labels=["bad", "good"])
+    text = Page(render_html(report)).text
+    assert report.shown[0].label == "good"
+    assert "Label: good" in text
+    assert "the label is learnt" in text
+    assert "underlined" not in text
+    assert not [finding for finding in report.findings if "learnt from" in finding.message]
 
 
 def test_every_table_has_a_caption_and_every_column_and_row_a_header():

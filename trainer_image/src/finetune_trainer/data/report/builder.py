@@ -112,6 +112,6 @@ class ReportBuilder:
             pii=self._marks.pii(),
             languages=self._samples.languages(),
             longest=self._volumes.longest(),
-            shown=self._samples.shown(decode),
+            shown=self._samples.shown(decode, labels),
             bad=BadRows(total=self._bad_total, rows=self._bad),
         )

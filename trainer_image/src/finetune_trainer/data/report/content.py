@@ -169,6 +169,8 @@ class ShownRow(Message):
     """One; for a preference pair the preferred and the other answer; for raw text its first piece."""
     pieces: int
     """Items made from the row; the first is shown."""
+    label: str = ""
+    """What a classifier is to answer; empty for other objectives."""
 
 
 class BadRow(Message):

@@ -31,6 +31,7 @@ def render_html(report: DataReport) -> str:
         report=report,
         charted=charted,
         chart=charted and draw(charted.bins, report.max_tokens),
+        learns_tokens=not report.labels or any(side.supervised for side in report.sides),
         chart_width=WIDTH,
         chart_height=HEIGHT,
         faults=_faults(report.bad.rows),

@@ -54,7 +54,7 @@ class Samples:
         excerpts = self._excerpts.rows()
         return guess_languages(excerpts) if excerpts else None
 
-    def shown(self, decode: Decode) -> list[ShownRow] | None:
+    def shown(self, decode: Decode, labels: Sequence[str]) -> list[ShownRow] | None:
         """Three training rows as the model sees them; None where text is not to be shown."""
         if self._shown is None:
             return None
@@ -63,6 +63,7 @@ class Samples:
                 place=str(source),
                 sequences=[runs_of(sequence, decode) for sequence in items[0].sequences],
                 pieces=len(items),
+                label=labels[items[0].label] if items[0].label >= 0 else "",
             )
             for source, items in self._shown.rows()
         ]
