@@ -25,6 +25,7 @@ def read_jsonl(label: str, stream: BufferedReader, limits: Limits) -> Iterator[R
         try:
             yield source, _parse_line(decoder, line)
         except RowError as error:
+            error.text = line.decode("utf-8", errors="replace").rstrip("\r\n")
             yield source, error
 
 
