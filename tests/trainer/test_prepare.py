@@ -57,7 +57,8 @@ def test_preparing_twice_gives_the_same_rows(tokenizer, fetched):
     files = fetched([exchange(n) for n in range(60)])
     first, second = (prepare(job(), files, tokenizer) for _ in range(2))
     assert first.train == second.train
-    assert first.test == second.test
+    assert (first.test, first.test_rows) == (second.test, second.test_rows)
+    assert [item.source for item in first.test] == [row.source for row in first.test_rows]
 
 
 def test_bad_rows_of_every_kind_are_reported_together(tokenizer, fetched):

@@ -79,7 +79,8 @@ def attempt(context: Context, data: FetchedData, identity: Identity, verify_opti
 
 
 def _sample(job: Job, tuned: Tuned, adapter_uri: str) -> Sample:
-    rows = [SampleRow(token_ids=list(row.token_ids), weights=list(row.weights)) for row in tuned.sample]
+    sequences = [item.sequences[0] for item in tuned.sample]
+    rows = [SampleRow(token_ids=list(row.token_ids), weights=list(row.weights)) for row in sequences]
     return Sample(
         adapter_uri=adapter_uri,
         model_directory=str(job.model_directory),

@@ -177,7 +177,8 @@ class _Run:
         if self.validation is None:
             return None
         try:
-            return mean_loss(self.model, self.validation, self.settings, should_stop)
+            budget, packing = micro_batch_tokens(self.settings), self.settings.packing == "auto"
+            return mean_loss(self.model, self.validation, budget, packing=packing, should_stop=should_stop)
         except InterruptedError:
             return None
 
@@ -215,7 +216,12 @@ class _Run:
 
 @torch.inference_mode()
 def mean_loss(
-    model: torch.nn.Module, task: Task, settings: Hyperparameters, should_stop: Callable[[], bool] = lambda: False
+    model: torch.nn.Module,
+    task: Task,
+    batch_tokens: int,
+    *,
+    packing: bool,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> float:
     """Weighted mean loss over all items, the same however they are batched.
 
@@ -227,11 +233,11 @@ def mean_loss(
     model.eval()
     everything = tuple(range(len(task.lengths)))
     total = 0.0
-    for indices in micro_batches(everything, task.lengths, micro_batch_tokens(settings)):
+    for indices in micro_batches(everything, task.lengths, batch_tokens):
         if should_stop():
             model.train(was_training)
             raise InterruptedError
-        total += float(task.losses(model, indices, packing=settings.packing == "auto").double().sum())
+        total += float(task.losses(model, indices, packing=packing).double().sum())
     model.train(was_training)
     return total / sum(task.weight(index) for index in everything)
 

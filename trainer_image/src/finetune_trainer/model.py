@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from finetune_api.conditions import Reason
 from finetune_api.spec.training import Lora
 from finetune_trainer.errors import InfrastructureError, SettingsError
+from finetune_trainer.head import LANGUAGE, SCORE, Head
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.model_files import check_model_files, first_line, model_invalid
 
@@ -76,8 +77,10 @@ def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device) -> A
     return model
 
 
-def attach_lora(base: Any, lora: Lora, settings: Hyperparameters) -> PeftModel:
-    """Adapters on the frozen base: their weights are float32, drawn from the seed, and the only ones that train.
+def attach_lora(base: Any, lora: Lora, settings: Hyperparameters, head: Head = LANGUAGE) -> PeftModel:
+    """Adapters on the frozen base: their weights are float32, drawn from the seed.
+
+    They and a new head (`head.put_head`) are the only ones that train.
 
     Raises:
         SettingsError: a target module does not exist or is the head.
@@ -91,7 +94,8 @@ def attach_lora(base: Any, lora: Lora, settings: Hyperparameters) -> PeftModel:
         lora_alpha=settings.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets,
-        task_type="CAUSAL_LM",
+        task_type=head.task_type,
+        modules_to_save=head.modules_to_save or None,
     )
     torch.manual_seed(settings.seed)
     return get_peft_model(base, config, autocast_adapter_dtype=True)
@@ -149,7 +153,7 @@ def _require_plain_head(model: Any) -> None:
 
 
 def _check_targets(base: Any, targets: list[str]) -> None:
-    head = base.get_output_embeddings()
+    head = base.get_output_embeddings() or getattr(base, SCORE)
     linear = [name for name, module in base.named_modules() if isinstance(module, nn.Linear) and module is not head]
     unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in linear)]
     if unknown:

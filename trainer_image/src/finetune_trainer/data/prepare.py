@@ -42,8 +42,10 @@ class Prepared:
 
     train: list[Item]
     validation: list[Item]
-    test: list[Row]
-    """Rows to compare base and tuned model on; `prompts.make_prompts` turns them into prompts."""
+    test: list[Item]
+    """Rows to compare base and tuned model on."""
+    test_rows: list[Row]
+    """The same rows as they were read; `prompts.make_prompts` turns them into prompts."""
     examples: list[Row]
     """Training rows, from which worked examples for few-shot prompts are chosen."""
     encoder: Encoder
@@ -93,13 +95,13 @@ def prepare(data: Data, files: DatasetFiles, tokenizer: Any) -> Prepared:
         return _shorten_all(rows, encoder, max_tokens, problems)
 
     whole = encode(sides.train)
-    train, validation = shorten(whole), shorten(encode(sides.validation))
-    shorten(encode(sides.test))  # only to find rows that evaluation could not use
+    train, validation, test = shorten(whole), shorten(encode(sides.validation)), shorten(encode(sides.test))
     problems.raise_if_any()
     return Prepared(
         train=[Item((row,)) for row in train],
         validation=[Item((row,)) for row in validation],
-        test=sides.test,
+        test=[Item((row,)) for row in test],
+        test_rows=sides.test,
         examples=sides.train,
         encoder=encoder,
         render=render,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune_api.spec.evaluation import Evaluation
 from finetune_trainer.data.encode import Tokenized
@@ -43,13 +43,39 @@ class PromptSets:
 
 def make_prompts(prepared: Prepared, evaluation: Evaluation) -> PromptSets:
     """The prompts of at most `evaluation.max_rows` test rows, chosen by hash of their content."""
-    rows = prepared.test
-    if len(rows) > evaluation.max_rows:
-        rows = sorted(rows, key=_order)[: evaluation.max_rows]
+    rows = _choose(prepared.test_rows, evaluation.max_rows)
     plain = [_prompt(row, (), prepared) for row in rows]
     examples = _worked_examples(prepared.examples, evaluation.few_shot)
     few_shot = [_prompt(row, examples, prepared) for row in rows] if evaluation.few_shot else None
     return PromptSets(plain, few_shot, _stop_ids(plain, prepared))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPrompts:
+    """Each test row once with every label as its answer, in the order of the labels."""
+
+    plain: list[list[Prompt]]
+    few_shot: list[list[Prompt]] | None
+    """With worked examples as earlier turns; None where `evaluation.fewShot` is 0."""
+
+
+def make_label_prompts(prepared: Prepared, evaluation: Evaluation, labels: Sequence[str]) -> LabelPrompts:
+    """The prompts of at most `evaluation.max_rows` test rows, chosen by hash, whose answers are labels."""
+    rows = _choose(prepared.test_rows, evaluation.max_rows)
+    examples = _worked_examples(prepared.examples, evaluation.few_shot)
+
+    def ask(shown: tuple[Turn, ...]) -> list[list[Prompt]]:
+        return [[_prompt(_answered(row, label), shown, prepared) for label in labels] for row in rows]
+
+    return LabelPrompts(ask(()), ask(examples) if evaluation.few_shot else None)
+
+
+def _answered(row: Row, label: str) -> Row:
+    return replace(row, turns=(*row.turns[:-1], Turn("assistant", label)))
+
+
+def _choose(rows: list[Row], most: int) -> list[Row]:
+    return rows if len(rows) <= most else sorted(rows, key=_order)[:most]
 
 
 def _order(row: Row) -> bytes:
