@@ -111,7 +111,7 @@ def _pad_token_id(tokenizer: Any, items: Sequence[Item]) -> int:
     """
     ends = {sequence.token_ids[-1] for item in items for sequence in item.sequences}
     named: tuple[int | None, ...] = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
-    candidates = [*(token for token in named if token is not None), *range(len(tokenizer))]
+    candidates: list[int] = [*(token for token in named if token is not None), *range(len(tokenizer))]
     return next(token for token in candidates if token not in ends)
 
 
