@@ -3,6 +3,8 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.data.prompts import LabelPrompts, Prompt
 from finetune_trainer.errors import SettingsError, StopRequested
-from finetune_trainer.evaluate.choose import dataset_names
+from finetune_trainer.evaluate.choose import dataset_names, make_examiner
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.labels import LabelExaminer
 from finetune_trainer.evaluate.names import ALLOWED, metric_names
@@ -310,3 +312,22 @@ def test_data_sets_are_named_by_the_user_or_by_their_place():
     listed = spec(data={"train": [{"uri": "s3://team/t/"}], "test": two})
     assert dataset_names(cut, items) == ["train-1", "faq"]
     assert dataset_names(listed, items) == ["test-1", "faq"]
+
+
+def test_at_most_so_many_test_items_are_chosen_by_content_wherever_they_stand(tokenizer, make_rows):
+    items = [Item((row,)) for row in make_rows(30)]
+    asked = {"data": {"train": [{"uri": "s3://team/train/"}]}, "objective": {"type": "continued-pretraining"}}
+
+    def measured(test):
+        small = Evaluation(max_rows=7)
+        prepared = SimpleNamespace(test=test, train=test)
+        return make_examiner(spec(**asked), prepared, replace(bench(tokenizer), evaluation=small))._items
+
+    forwards, backwards = measured(items), measured(items[::-1])
+    assert len(forwards) == 7
+    assert forwards == backwards
+    arrays = [
+        Item((Tokenized(np.array(row.token_ids, np.int32), np.array(row.weights, np.float32), row.source),))
+        for row in (item.sequences[0] for item in items)
+    ]
+    assert [item.source for item in measured(arrays)] == [item.source for item in forwards]

@@ -6,6 +6,7 @@ The model lives only inside `tune`; when it returns the memory is free for the c
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,8 +160,9 @@ def _task(job: Job, model: Any, items: Sequence[Item]) -> Task:
 
 def _longest(prepared: Prepared, examiner: Examiner) -> int:
     """Tokens of the longest sequence that the model will see."""
-    items = (*prepared.train, *prepared.validation)
-    return max(examiner.longest, *(len(sequence.token_ids) for item in items for sequence in item.sequences))
+    items = chain(prepared.train, prepared.validation)
+    rows = max(len(sequence.token_ids) for item in items for sequence in item.sequences)
+    return max(rows, examiner.longest)
 
 
 def _write_examples(path: Path, examples: Sequence[ExampleResult]) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from finetune_api.spec.data import Dataset
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.training import Classification
@@ -66,4 +68,5 @@ def _choose(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def _order(item: Item) -> bytes:
-    return hashlib.sha256(repr([list(sequence.token_ids) for sequence in item.sequences]).encode()).digest()
+    ids = [np.asarray(sequence.token_ids, np.int32).tobytes() for sequence in item.sequences]
+    return hashlib.sha256(b"order:" + b"".join(ids)).digest()

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 _CHRF_ORDER: Final = 6
 _CHRF_BETA: Final = 2
+_MOST_LOSS: Final = 57.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,8 @@ def loss_table(losses: Sequence[RowLoss]) -> Floats:
 
 
 def perplexity(sums: Floats) -> Floats:
-    """Exponential of the token-weighted loss."""
-    result: Floats = np.exp(ratio(sums))
+    """Exponential of the token-weighted loss; of one above 57, that of 57, which is 31 characters long in status."""
+    result: Floats = np.exp(np.minimum(ratio(sums), _MOST_LOSS))
     return result
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.loss import collate
 from finetune_trainer.model import causal_lm
 
 
@@ -18,12 +19,8 @@ def last_scores(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> Tens
     """
     whole = causal_lm(model)
     decoder = getattr(whole, whole.base_model_prefix)
-    device = next(model.parameters()).device
-    lengths = [len(row.token_ids) for row in rows]
-    token_ids = torch.zeros(len(rows), max(lengths), dtype=torch.int64)
-    for index, row in enumerate(rows):
-        token_ids[index, : lengths[index]] = torch.as_tensor(row.token_ids)
-    states = decoder(input_ids=token_ids.to(device), use_cache=False).last_hidden_state
-    last = torch.tensor(lengths).to(device) - 1
-    scores: Tensor = whole.score(states[torch.arange(len(rows), device=device), last].float())
+    batch = collate(rows, next(model.parameters()).device)
+    states = decoder(input_ids=batch.token_ids, use_cache=False).last_hidden_state
+    ends = torch.tensor([len(row.token_ids) for row in rows]).to(states.device)
+    scores: Tensor = whole.score(states[torch.arange(len(rows), device=states.device), ends - 1].float())
     return scores
