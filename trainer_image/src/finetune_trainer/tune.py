@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from finetune_api.report import RivalName, TrainingSummary
+from finetune_trainer.artifact import SavedArtifact, save_artifact
 from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.context import Context
-from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_digest, plan_steps
 from finetune_trainer.data.prepare import Prepared
 from finetune_trainer.data.prompts import Prompt, PromptSets, make_prompts
 from finetune_trainer.evaluate.compare import ExampleResult, compare
 from finetune_trainer.evaluate.measure import Measured, measure
-from finetune_trainer.evaluate.score import mean_loss, score
 from finetune_trainer.hyperparameters import Hyperparameters
-from finetune_trainer.loop import micro_batch_tokens, train
-from finetune_trainer.model import attach_lora, check_context, load_base, resolve_device, resolve_dtype
+from finetune_trainer.loop import mean_loss, micro_batch_tokens, train
+from finetune_trainer.methods.attach import attach, finish
+from finetune_trainer.model import check_context, load_base, resolve_device, resolve_dtype
 from finetune_trainer.objectives.language import LanguageTask
-from finetune_trainer.publish import save_adapter
+from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.state import LoopState
 from finetune_trainer.verify import SAMPLE_ROWS
@@ -36,12 +37,11 @@ EXAMPLES: Final = "examples.jsonl"
 class Tuned:
     """What is left when the model is gone."""
 
-    adapter: Path
-    """Directory of the saved adapter."""
-    sample: list[Tokenized]
-    """Rows that the adapter is verified on."""
+    artifact: SavedArtifact
+    sample: list[Item]
+    """What the artifact is verified on."""
     sample_loss: float
-    """Their mean loss per supervised token, measured in memory."""
+    """Its mean loss, measured in memory."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Job:
     model_directory: Path
     checkpoints: Checkpoints
     reporter: Reporter
+    parent: ParentAdapter | None = None
+    """The adapter to go on from."""
 
 
 def tune(job: Job) -> Tuned:
@@ -67,7 +69,7 @@ def tune(job: Job) -> Tuned:
     prompts = make_prompts(job.prepared, spec.evaluation)
     device = resolve_device(spec.resources.gpus.count)
     dtype = resolve_dtype(spec.training.precision, device)
-    model = load_base(job.model_directory, dtype=dtype, device=device)
+    model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
     check_context(model, _longest(job.prepared, prompts, spec.evaluation.max_new_tokens))
 
     job.reporter.stage("baseline")
@@ -77,8 +79,9 @@ def tune(job: Job) -> Tuned:
         rivals["few_shot"] = _measure(job, model, prompts.few_shot, prompts)
 
     job.reporter.stage("training")
-    model = attach_lora(model, spec.method.lora, job.settings)
+    model = attach(model, spec.method, job.settings, parent=job.parent)
     _train(job, model)
+    finish(model, dtype)
 
     job.reporter.stage("evaluating")
     tuned = _measure(job, model, prompts.plain, prompts)
@@ -92,10 +95,15 @@ def tune(job: Job) -> Tuned:
     )
     job.context.draft.add(evaluation=evaluation)
     _write_examples(job.context.work_dir / EXAMPLES, examples)
-    sample = [prompt.scored() for prompt in prompts.plain[:SAMPLE_ROWS]]
-    sample_loss = mean_loss(score(model, sample, micro_batch_tokens(job.settings)))
-    adapter = save_adapter(model, spec.model.uri, job.context.work_dir / "adapter")
-    return Tuned(adapter, sample, sample_loss)
+    sample = [Item((prompt.scored(),)) for prompt in prompts.plain[:SAMPLE_ROWS]]
+    sample_loss = mean_loss(model, LanguageTask(sample), job.settings)
+    artifact = save_artifact(
+        model,
+        base_uri=spec.model.uri,
+        base_directory=job.model_directory,
+        directory=job.context.work_dir / "artifact",
+    )
+    return Tuned(artifact, sample, sample_loss)
 
 
 def _measure(job: Job, model: Any, prompts: Sequence[Prompt], sets: PromptSets) -> Measured:
