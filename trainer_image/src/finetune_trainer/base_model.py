@@ -6,9 +6,10 @@ by a few small reads (https://huggingface.co/docs/safetensors, "Format").
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from finetune_trainer.errors import TrainerError
@@ -78,8 +79,26 @@ class BaseModel:
         )
 
 
-def describe_model(storage: Storage, uri: str, config: Mapping[str, Any]) -> BaseModel:
-    """Describe the model directory under `uri`, whose config.json is `config`.
+def read_config(directory: Path) -> Any:
+    """The transformers config of a local model directory, which says how the base is built.
+
+    Raises:
+        SettingsError: ModelInvalid; it cannot be read, or asks for code of its own.
+
+    """
+    from transformers import AutoConfig  # noqa: PLC0415  takes a second that `--help` should not
+
+    try:
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise model_invalid(
+            f"config.json of the base model cannot be used: {first_line(error)}",
+            "check that model.uri is a causal language model that transformers knows without remote code",
+        ) from error
+
+
+def describe_model(storage: Storage, uri: str, config: Any) -> BaseModel:
+    """Describe the model directory under `uri`, of which `read_config` read the config.
 
     Raises:
         SettingsError: ModelInvalid; a weight file is none, or the config lacks a size.
@@ -96,32 +115,32 @@ def describe_model(storage: Storage, uri: str, config: Mapping[str, Any]) -> Bas
     return base_model(config, [tensor for header in headers for tensor in header])
 
 
-def base_model(config: Mapping[str, Any], tensors: Sequence[TensorInfo]) -> BaseModel:
+def base_model(config: Any, tensors: Sequence[TensorInfo]) -> BaseModel:
     """A base model's sizes from its config and its tensors.
 
     Raises:
         SettingsError: ModelInvalid; the config lacks a size.
 
     """
-    text = config.get("text_config") or config
+    text = config.get_text_config()
     try:
-        hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
-        head = int(text.get("head_dim") or hidden // heads)
+        hidden, heads = text.hidden_size, text.num_attention_heads
+        head = getattr(text, "head_dim", None) or hidden // heads
         return BaseModel(
             hidden=hidden,
-            layers=int(text["num_hidden_layers"]),
+            layers=text.num_hidden_layers,
             heads=heads,
-            kv_width=head * int(text.get("num_key_value_heads") or heads),
-            inner=int(text.get("intermediate_size") or 4 * hidden),
-            vocabulary=int(text["vocab_size"]),
-            context=text.get("max_position_embeddings"),
-            tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
+            kv_width=head * (getattr(text, "num_key_value_heads", None) or heads),
+            inner=getattr(text, "intermediate_size", None) or 4 * hidden,
+            vocabulary=text.vocab_size,
+            context=getattr(text, "max_position_embeddings", None),
+            tied=bool(getattr(text, "tie_word_embeddings", False)),
             tensors=tuple(tensors),
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (AttributeError, TypeError, ZeroDivisionError) as error:
         raise model_invalid(
             f"config.json of the base model does not tell its size ({first_line(error)})",
-            "use the config.json that came with the model; Llama, Qwen and Mistral families work",
+            "choose a base model of another architecture (Llama, Qwen and Mistral families work)",
         ) from error
 
 

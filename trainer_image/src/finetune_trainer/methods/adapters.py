@@ -13,6 +13,7 @@ from finetune_api.spec.training import Method
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.methods.checks import unknown_targets
+from finetune_trainer.model_files import first_line
 from finetune_trainer.parent import ADAPTER_WEIGHTS, ParentAdapter
 
 ALL_LINEAR: Final = "all-linear"
@@ -52,35 +53,34 @@ def continue_adapter(
         SettingsError: the parent's weights do not fit this base model.
 
     """
-    config = LoraConfig.from_pretrained(str(parent.directory))
-    config.inference_mode = False
-    config.lora_dropout = method.lora.dropout
-    config.task_type = task_type
-    config.modules_to_save = list(heads) or None
-    # Its weights are all overwritten below; another initialisation could change the base too (PiSSA, LoftQ).
-    config.init_lora_weights = True
     try:
-        model = get_peft_model(base, config, autocast_adapter_dtype=True)
+        config = LoraConfig.from_pretrained(str(parent.directory))
+        config.inference_mode = False
+        config.lora_dropout = method.lora.dropout
+        config.task_type = task_type
+        config.modules_to_save = list(heads) or None
+        # Its weights are all overwritten below; another initialisation could change the base too (PiSSA, LoftQ).
+        config.init_lora_weights = True
         weights = load_file(parent.directory / ADAPTER_WEIGHTS)
+        model = get_peft_model(base, config, autocast_adapter_dtype=True)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        raise _parent_unfit(
-            f"cannot be put onto it: {type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
-        ) from error
-    _require_fit(get_peft_model_state_dict(model), weights, heads)
+        raise _parent_unfit(f"cannot be loaded ({first_line(error)})") from error
+    own = get_peft_model_state_dict(model)
+    new = {name: tensor for name, tensor in own.items() if any(f".{module}." in name for module in heads)}
+    weights = new | weights
+    _require_fit(own, weights)
     set_peft_model_state_dict(model, weights)
     return model
 
 
-def _require_fit(expected: dict[str, Tensor], found: dict[str, Tensor], heads: Sequence[str]) -> None:
+def _require_fit(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
     """Every adapter weight must come from the parent: PEFT leaves what is missing as it was drawn."""
-    own = {name for name in expected if any(f".{module}." in name for module in heads)}
-    missing, unknown = sorted(expected.keys() - found.keys() - own), sorted(found.keys() - expected.keys())
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unknown:
-        first = missing[0] if missing else unknown[0]
         raise _parent_unfit(
-            f"has not the tensors that it takes ({len(missing)} missing, {len(unknown)} unknown: {first})"
+            f"lacks {len(missing)} tensors and has {len(unknown)} unknown ones, {(missing + unknown)[0]} first"
         )
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
@@ -90,8 +90,8 @@ def _require_fit(expected: dict[str, Tensor], found: dict[str, Tensor], heads: S
 def _parent_unfit(what: str) -> SettingsError:
     return SettingsError(
         reason=Reason.SETTINGS_INVALID,
-        message=f"spec.model.adapterUri: the adapter was made for another base model or objective; it {what}",
-        advice="name the artifact of a job with the same model.uri and objective, or leave adapterUri empty",
+        message=f"spec.model.adapterUri: the adapter {what}",
+        advice="name the artifact of a job with the same base model and a like objective, or leave adapterUri empty",
     )
 
 
