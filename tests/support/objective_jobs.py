@@ -20,6 +20,7 @@ from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.data.rows import Row, Turn
 from finetune_trainer.data.template import make_render
+from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.resolve import resolve
 from finetune_trainer.state import LoopState
@@ -59,6 +60,7 @@ def make_job(
     work_dir: Path,
     *,
     checkpoints: MemoryCheckpoints | None = None,
+    parent: ParentAdapter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     **sections: Any,
 ) -> Job:
@@ -84,7 +86,7 @@ def make_job(
     saved: Any = checkpoints or MemoryCheckpoints()
     context = Context(request, storage, work_dir, stop, draft, lambda: "2026-01-31T12:00:00Z")
     reporter = Reporter(io.StringIO(), work_dir / "metrics.jsonl")
-    return Job(context, _prepare(name, spec), resolve(spec), model_directory, saved, reporter)
+    return Job(context, _prepare(name, spec), resolve(spec), model_directory, saved, reporter, parent)
 
 
 def _prepare(name: str, spec: FinetuneJobSpec) -> Any:

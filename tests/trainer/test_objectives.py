@@ -8,13 +8,13 @@ from torch.nn import functional
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Classification, Lora, Objective, Preference
+from finetune_api.spec.training import Classification, Lora, Method, Objective, Preference
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.errors import StopRequested
 from finetune_trainer.head import Head, put_head
 from finetune_trainer.loop import train
-from finetune_trainer.model import attach_lora
+from finetune_trainer.methods.attach import attach
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.objectives.preference import PreferenceTask, dpo_losses, log_probabilities
 from finetune_trainer.state import trainable
@@ -39,7 +39,7 @@ def make_items(name, rows):
 def make_model(name, base, **changed):
     settings = hyperparameters(**changed)
     head = HEADS.get(name, Head())
-    return attach_lora(put_head(base, head, settings.seed), Lora(dropout=0.1), settings, head)
+    return attach(put_head(base, head, settings.seed), Method(lora=Lora(dropout=0.1)), settings, head=head)
 
 
 def shake(model):

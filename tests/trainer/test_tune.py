@@ -1,6 +1,7 @@
 """Every objective from the base to a saved adapter, in process: what is learnt, measured, saved and resumed."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from finetune_trainer.artifact import load_artifact
 from finetune_trainer.errors import SettingsError, StopRequested
 from finetune_trainer.objectives.choose import sample_loss
+from finetune_trainer.parent import AdapterConfig, ParentAdapter
 from finetune_trainer.tune import EXAMPLES, tune
 
 EVERY = pytest.mark.parametrize("name", OBJECTIVES)
@@ -75,7 +78,7 @@ def test_plain_transformers_and_peft_load_the_adapter_and_score_the_same(tuned, 
         base = AutoModelForSequenceClassification.from_pretrained(tiny_model_dir, num_labels=outputs)
     else:
         base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
-    plain = PeftModel.from_pretrained(base, str(result.adapter)).eval()
+    plain = PeftModel.from_pretrained(base, str(result.artifact.directory)).eval()
     found = sample_loss(plain, job.context.request.spec.objective, result.sample, 256)
     assert found == pytest.approx(result.sample_loss, abs=1e-5)
     assert len(result.sample) == 16
@@ -101,7 +104,7 @@ def test_a_job_that_is_stopped_in_training_ends_at_the_same_adapter_bit_for_bit(
     resumed = make_job(name, tiny_model_dir, tmp_path / "second", checkpoints=checkpoints)
     second = tune(resumed)
     assert resumed.context.draft.report.training.resumed_from_step == checkpoints.states[0].counters.step > 0
-    mine, theirs = (load_file(each.adapter / "adapter_model.safetensors") for each in (second, whole))
+    mine, theirs = (load_file(each.artifact.directory / "adapter_model.safetensors") for each in (second, whole))
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     assert second.sample_loss == whole.sample_loss
@@ -138,12 +141,41 @@ def test_rows_too_long_for_the_model_are_refused_by_the_longest_single_sequence(
     tune(job)
 
 
-def test_with_a_parent_adapter_that_is_measured_before_the_first_step(tiny_model_dir, tmp_path):
-    """A fresh adapter changes nothing yet, so that this parent is the base itself, and DPO starts from it."""
-    model = {"uri": "s3://team/base", "adapterUri": "s3://team/earlier/runs/0001/adapter/"}
-    job = make_job("preference", tiny_model_dir, tmp_path, model=model, training={"maxSteps": 1})
+@pytest.mark.parametrize("name", ["sft", "head", "preference"])
+def test_a_parent_is_measured_before_the_first_step_and_is_where_training_starts(tuned, tiny_model_dir, tmp_path, name):
+    earlier, result = tuned(name)
+    directory = result.artifact.directory
+    config = AdapterConfig.model_validate_json((directory / "adapter_config.json").read_text())
+    parent = ParentAdapter("s3://team/earlier/", directory, config, "sha256:0")
+    job = make_job(name, tiny_model_dir, tmp_path, parent=parent, training={"maxSteps": 1, "learningRate": 1e-9})
     tune(job)
+    before = metrics(earlier)
     for metric in metrics(job).values():
-        (rival,) = metric.rivals
-        assert rival.name == "parent"
-        assert rival.score == pytest.approx(metric.baseline, abs=1e-5)
+        rivals = {rival.name: rival.score for rival in metric.rivals}
+        assert list(rivals)[-1] == "parent"
+        if (name, metric.name) == ("preference", "loss"):
+            assert rivals["parent"] == pytest.approx(math.log(2)), "the reference is the parent"
+        else:
+            assert rivals["parent"] == pytest.approx(before[metric.name].tuned, abs=1e-4)
+        assert metric.tuned == pytest.approx(rivals["parent"], abs=1e-4)
+
+
+def test_a_parent_without_the_job_s_head_is_no_rival(tuned, tiny_model_dir, tmp_path):
+    directory = tuned("sft")[1].artifact.directory
+    config = AdapterConfig.model_validate_json((directory / "adapter_config.json").read_text())
+    parent = ParentAdapter("s3://team/earlier/", directory, config, "sha256:0")
+    job = make_job("head", tiny_model_dir, tmp_path, parent=parent, training={"maxSteps": 1})
+    tune(job)
+    assert [rival.name for rival in metrics(job)["accuracy"].rivals] == ["majority", "few_shot"]
+
+
+@pytest.mark.parametrize("method", ["full", "last-layers"])
+@EVERY
+def test_a_whole_model_is_loaded_by_others_and_scores_the_same(tiny_model_dir, tmp_path, name, method):
+    training = {"maxSteps": 2, "learningRate": 1e-3}
+    job = make_job(name, tiny_model_dir, tmp_path, method={"type": method}, training=training)
+    result = tune(job)
+    assert result.artifact.kind == "model"
+    loaded = load_artifact(result.artifact, tiny_model_dir, dtype=torch.float32, device=torch.device("cpu"))
+    found = sample_loss(loaded, job.context.request.spec.objective, result.sample, 256)
+    assert found == pytest.approx(result.sample_loss, abs=1e-5)

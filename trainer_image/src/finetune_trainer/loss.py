@@ -4,8 +4,9 @@
 needed, and without one the fast causal kernels run. Padding is known by length, never by id: where the pad token is
 the end-of-sequence token, a mask by id would take away the only lesson in stopping.
 
-*The head* is applied to supervised positions alone, a chunk at a time, in float32. It is frozen, so the gradient with
-respect to the hidden states is computed in the forward pass and no logits are kept.
+*The head* is applied to supervised positions alone, a chunk at a time, in float32, and no logits are kept. Where it is
+frozen, the gradient with respect to the hidden states is computed in the forward pass. Where it is trained, its own
+gradient needs what each loss counts, which only the backward pass knows: the logits are computed again there.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.model import decoder_and_head
@@ -69,7 +70,17 @@ def row_losses(model: Any, batch: Batch) -> Tensor:
 def _token_losses(model: Any, batch: Batch) -> Tensor:
     decoder, head = decoder_and_head(model)
     states = decoder(input_ids=batch.token_ids, use_cache=False).last_hidden_state
-    losses: Tensor = _FrozenHeadLoss.apply(states.flatten(0, 1)[batch.positions], batch.targets, head)
+    return head_losses(states.flatten(0, 1)[batch.positions], batch.targets, head)
+
+
+def head_losses(states: Tensor, targets: Tensor, head: Any) -> Tensor:
+    """-log p, float32 [n], of targets [n] given hidden states [n, d], through a linear head, trained or frozen."""
+    bias = getattr(head, "bias", None)
+    losses: Tensor
+    if torch.is_grad_enabled() and head.weight.requires_grad:
+        losses = _TrainedHeadLoss.apply(states, targets, head, head.weight, bias)
+    else:
+        losses = _FrozenHeadLoss.apply(states, targets, head)
     return losses
 
 
@@ -77,19 +88,16 @@ class _FrozenHeadLoss(torch.autograd.Function):
     """-log p [n] of targets [n] given hidden states [n, d], through a linear head that is not trained."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, targets: Tensor, head: nn.Module) -> Tensor:
+    def forward(ctx: Any, states: Tensor, targets: Tensor, head: Any) -> Tensor:
         losses = torch.empty(len(targets), dtype=torch.float32, device=states.device)
         gradient = torch.empty_like(states) if states.requires_grad else None
         for start in range(0, len(targets), _CHUNK):
             part = slice(start, start + _CHUNK)
             logits = head(states[part]).float()
-            wanted = targets[part, None]
-            normaliser = logits.logsumexp(dim=-1, keepdim=True)
-            losses[part] = (normaliser - logits.gather(1, wanted)).squeeze(1)
+            losses[part], normaliser = _losses(logits, targets[part])
             if gradient is not None:
-                probabilities = logits.sub_(normaliser).exp_()
-                probabilities.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=torch.float32))
-                gradient[part] = probabilities.to(states.dtype) @ head.weight
+                # Of the head's own format, which autocast can make another one than that of the states.
+                gradient[part] = _slope(logits, normaliser, targets[part]).to(head.weight.dtype) @ head.weight
         ctx.save_for_backward(gradient)
         return losses
 
@@ -97,3 +105,51 @@ class _FrozenHeadLoss(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_outputs[0][:, None].to(gradient.dtype), None, None
+
+
+class _TrainedHeadLoss(torch.autograd.Function):
+    """The same through a head that is trained: its weight [v, d] and bias [v] get gradients, summed in float32."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917  torch passes them by position
+        ctx: Any, states: Tensor, targets: Tensor, head: Any, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        losses = torch.empty(len(targets), dtype=torch.float32, device=states.device)
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            losses[part], _ = _losses(head(states[part]).float(), targets[part])
+        ctx.save_for_backward(states, targets, weight, bias)
+        ctx.head = head
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor | None]:
+        states, targets, weight, bias = ctx.saved_tensors
+        to_states = torch.empty_like(states)
+        to_weight = torch.zeros_like(weight, dtype=torch.float32)
+        to_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            logits = ctx.head(states[part])
+            compute = logits.dtype
+            logits = logits.float()
+            _, normaliser = _losses(logits, targets[part])
+            slope = _slope(logits, normaliser, targets[part]).mul_(grad_outputs[0][part, None])
+            if to_bias is not None:
+                to_bias += slope.sum(dim=0)
+            slope = slope.to(compute)
+            to_states[part] = slope @ weight.to(compute)
+            to_weight += slope.T @ states[part].to(compute)
+        return to_states, None, None, to_weight.to(weight.dtype), None if to_bias is None else to_bias.to(bias.dtype)
+
+
+def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p [n] of targets [n] and the logarithm of the normaliser [n, 1], of logits [n, v]."""
+    normaliser = logits.logsumexp(dim=-1, keepdim=True)
+    return (normaliser - logits.gather(1, targets[:, None])).squeeze(1), normaliser
+
+
+def _slope(logits: Tensor, normaliser: Tensor, targets: Tensor) -> Tensor:
+    """Gradient of each loss with respect to its logits [n, v], which it replaces."""
+    probabilities = logits.sub_(normaliser).exp_()
+    return probabilities.scatter_add_(1, targets[:, None], torch.full_like(targets[:, None], -1, dtype=torch.float32))

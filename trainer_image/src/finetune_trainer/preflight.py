@@ -5,12 +5,15 @@ from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
+from finetune_trainer.base_model import describe_model, read_config
 from finetune_trainer.context import Context
 from finetune_trainer.data.prepare import prepare
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.fetch import fetch_data, fetch_model
+from finetune_trainer.methods.checks import check_method, check_method_on
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import finished_result
+from finetune_trainer.parent import fetch_parent
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ def preflight(context: Context) -> TrainerReport:
 
     """
     spec = context.request.spec
+    check_method(spec)
     data = fetch_data(context.storage, spec.data, context.work_dir)
     finished = finished_result(context.storage, context.layout, context.identity(data.digest))
     if finished is not None:
@@ -30,6 +34,8 @@ def preflight(context: Context) -> TrainerReport:
         return context.adopt(finished)
     directory = fetch_model(context.storage, spec.model.uri, context.work_dir, weights=False)
     context.stop.check()
+    check_method_on(spec.method, describe_model(context.storage, spec.model.uri, read_config(directory)))
+    fetch_parent(context.storage, spec, context.work_dir)
     prepared = prepare(spec.data, data.files, load_tokenizer(directory))
     LOG.info("%d rows to train on, %d to test on", len(prepared.train), len(prepared.test))
     report = context.draft.add(

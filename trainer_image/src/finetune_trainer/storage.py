@@ -34,6 +34,8 @@ class StoredObject:
     uri: str
     size: int
     """Bytes."""
+    etag: str = ""
+    """The service's mark of the content: another content has another one."""
 
     @property
     def name(self) -> str:
@@ -102,7 +104,10 @@ class Storage:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
         with translated("list", prefix):
             found = [item for page in pages for item in page.get("Contents", [])]
-        return [StoredObject(f"s3://{bucket}/{item['Key']}", item["Size"]) for item in found]
+        return [
+            StoredObject(f"s3://{bucket}/{item['Key']}", item["Size"], item.get("ETag", "").strip('"'))
+            for item in found
+        ]
 
     def download(self, objects: Sequence[StoredObject], directory: Path) -> list[Path]:
         """Stream objects into a directory, several at once, each under its own name.
@@ -138,6 +143,13 @@ class Storage:
                 if error_code(error) in ("NoSuchKey", "404"):
                     return None
                 raise
+
+    def read_range(self, uri: str, start: int, length: int) -> bytes:
+        """Read a part of an object that is there; less where it ends before."""
+        bucket, key = split_uri(uri)
+        with translated("read", uri):
+            part = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
+            return bytes(part["Body"].read())
 
     def write(self, uri: str, content: bytes) -> None:
         """Write a small object, replacing what is there."""

@@ -1,4 +1,4 @@
-"""Everything that needs the model in memory: the baseline, training, the comparison, the adapter on disk.
+"""Everything that needs the model in memory: the baseline, training, the comparison, the artifact on disk.
 
 The model lives only inside `tune`; when it returns the memory is free for the clean process that verifies.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from finetune_api.report import TrainingSummary
+from finetune_trainer.artifact import SavedArtifact, save_artifact
 from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.context import Context
 from finetune_trainer.data.item import Item
@@ -24,10 +25,11 @@ from finetune_trainer.evaluate.watch import Watch
 from finetune_trainer.head import choose_head, put_head
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.loop import micro_batch_tokens, train
-from finetune_trainer.model import attach_lora, check_context, load_base, resolve_device, resolve_dtype
+from finetune_trainer.methods.attach import attach, finish
+from finetune_trainer.model import check_context, load_base, resolve_device, resolve_dtype
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.choose import make_task, sample_loss
-from finetune_trainer.publish import save_adapter
+from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.state import LoopState
 from finetune_trainer.verify import SAMPLE_ROWS
@@ -40,10 +42,9 @@ EXAMPLES: Final = "examples.jsonl"
 class Tuned:
     """What is left when the model is gone."""
 
-    adapter: Path
-    """Directory of the saved adapter."""
+    artifact: SavedArtifact
     sample: list[Item]
-    """Test rows that the adapter is verified on."""
+    """Test rows that the artifact is verified on."""
     sample_loss: float
     """Their `objectives.choose.sample_loss`, measured in memory."""
 
@@ -58,10 +59,12 @@ class Job:
     model_directory: Path
     checkpoints: Checkpoints
     reporter: Reporter
+    parent: ParentAdapter | None = None
+    """The adapter to go on from."""
 
 
 def tune(job: Job) -> Tuned:
-    """Measure the base, train an adapter (from the newest checkpoint), measure it, and save it to disk.
+    """Measure the base, tune it (from the newest checkpoint), measure the result, and save it to disk.
 
     Raises:
         TrainerError: as the parts raise; StopRequested after the state was saved.
@@ -72,20 +75,22 @@ def tune(job: Job) -> Tuned:
     dtype = resolve_dtype(spec.training.precision, device)
     examiner = _make_examiner(job)
     head = choose_head(spec.objective, job.prepared.encoder.tokenizer, job.prepared.train)
-    model = load_base(job.model_directory, dtype=dtype, device=device)
+    model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
     check_context(model, _longest(job.prepared, examiner))
 
     job.reporter.stage("baseline")
     baseline = examiner.base(model)
     rivals = examiner.rivals(model)
 
-    model = attach_lora(put_head(model, head, job.settings.seed), spec.method.lora, job.settings, head)
-    if spec.model.adapter_uri is not None:
-        # Before its first step the model computes what the parent does.
+    model = put_head(model, head, job.settings.seed)
+    model = attach(model, spec.method, job.settings, head=head, parent=job.parent)
+    if job.parent is not None and job.parent.config.task_type == head.task_type:
+        # Before its first step the model computes what its parent does, if that has such a head.
         rivals["parent"] = examiner.tuned(model)
 
     job.reporter.stage("training")
     _train(job, model)
+    finish(model, dtype, head=head)
 
     job.reporter.stage("evaluating")
     evaluation, examples = examiner.compare(baseline=baseline, rivals=rivals, tuned=examiner.tuned(model))
@@ -94,8 +99,13 @@ def tune(job: Job) -> Tuned:
 
     sample = list(job.prepared.test[:SAMPLE_ROWS])
     loss = sample_loss(model, spec.objective, sample, micro_batch_tokens(job.settings))
-    adapter = save_adapter(model, spec.model.uri, job.context.work_dir / "adapter")
-    return Tuned(adapter, sample, loss)
+    artifact = save_artifact(
+        model,
+        base_uri=spec.model.uri,
+        base_directory=job.model_directory,
+        directory=job.context.work_dir / "artifact",
+    )
+    return Tuned(artifact, sample, loss)
 
 
 def _make_examiner(job: Job) -> Examiner:

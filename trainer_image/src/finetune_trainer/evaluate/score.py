@@ -62,8 +62,3 @@ def in_batches(
     finally:
         model.train(was_training)
     return torch.stack([found[index] for index in range(len(rows))])
-
-
-def mean_loss(losses: Sequence[RowLoss]) -> float:
-    """Mean per supervised token over all rows; its exponential is the perplexity."""
-    return sum(loss.total for loss in losses) / sum(loss.tokens for loss in losses)
