@@ -1,6 +1,6 @@
 """The plan is a pure function, covers every row, and keeps within its budgets."""
 
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +36,18 @@ def test_micro_batches_cut_a_step_into_batches_within_their_padded_size(lengths,
     assert sorted(row for batch in batches for row in batch) == sorted(step)
     for batch in batches:
         assert len(batch) * max(lengths[row] for row in batch) <= budget or len(batch) == 1
+
+
+@given(LENGTHS, SEEDS, st.integers(16, 200))
+def test_packed_micro_batches_are_within_their_real_tokens_and_no_more_than_padded_ones(lengths, seed, budget):
+    (step,) = plan_steps(lengths, seed=seed, epochs=1, max_steps=None, tokens_per_step=10**6)
+    batches = micro_batches(step, lengths, budget, packing=True)
+    assert sorted(row for batch in batches for row in batch) == sorted(step)
+    for batch, following in zip_longest(batches, batches[1:], fillvalue=None):
+        tokens = sum(lengths[row] for row in batch)
+        assert tokens <= budget or len(batch) == 1
+        assert following is None or tokens + lengths[following[0]] > budget
+    assert len(batches) <= len(micro_batches(step, lengths, budget))
 
 
 def test_the_plan_does_not_change_between_versions():

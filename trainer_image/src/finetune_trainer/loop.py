@@ -24,6 +24,7 @@ from finetune_trainer.data.plan import Step, micro_batches, plan_digest
 from finetune_trainer.errors import InfrastructureError, StopRequested
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.objectives.base import Task
+from finetune_trainer.packing import enable_packing
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
@@ -49,7 +50,7 @@ class TrainingOutcome:
 
 
 def micro_batch_tokens(settings: Hyperparameters) -> int:
-    """Padded tokens that go through the model at once."""
+    """Tokens that go through the model at once, padding included."""
     return settings.micro_batch_tokens or min(settings.tokens_per_step, _MICRO_BATCH_TOKENS)
 
 
@@ -111,6 +112,7 @@ class _Run:
         self.task, self.validation, self.settings, self.plan = task, validation, settings, plan
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
         self.model, self.optimizer = self.accelerator.prepare(model, _optimizer(model, settings))
+        self.packing = settings.packing == "auto" and enable_packing(model, _longest(task, validation))
         self.counters = Counters(plan_digest=plan_digest(plan))
         self.resumed_from_step: int | None = None
         if state is not None:
@@ -177,7 +179,8 @@ class _Run:
         if self.validation is None:
             return None
         try:
-            return mean_loss(self.model, self.validation, self.settings, should_stop)
+            budget = micro_batch_tokens(self.settings)
+            return mean_loss(self.model, self.validation, budget, packing=self.packing, should_stop=should_stop)
         except InterruptedError:
             return None
 
@@ -185,10 +188,10 @@ class _Run:
         """Gradients of a whole step; its mean loss, still on the device."""
         self.model.train()
         model = self.accelerator.unwrap_model(self.model)
-        packing = self.settings.packing == "auto"
         total = torch.zeros((), device=self.accelerator.device)
-        for indices in micro_batches(step, self.task.lengths, micro_batch_tokens(self.settings)):
-            loss = self.task.losses(model, indices, packing=packing).sum() / weight
+        budget = micro_batch_tokens(self.settings)
+        for indices in micro_batches(step, self.task.lengths, budget, packing=self.packing):
+            loss = self.task.losses(model, indices, packing=self.packing).sum() / weight
             self.accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -215,7 +218,12 @@ class _Run:
 
 @torch.inference_mode()
 def mean_loss(
-    model: torch.nn.Module, task: Task, settings: Hyperparameters, should_stop: Callable[[], bool] = lambda: False
+    model: torch.nn.Module,
+    task: Task,
+    batch_tokens: int,
+    *,
+    packing: bool,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> float:
     """Weighted mean loss over all items, the same however they are batched.
 
@@ -227,13 +235,17 @@ def mean_loss(
     model.eval()
     everything = tuple(range(len(task.lengths)))
     total = 0.0
-    for indices in micro_batches(everything, task.lengths, micro_batch_tokens(settings)):
+    for indices in micro_batches(everything, task.lengths, batch_tokens, packing=packing):
         if should_stop():
             model.train(was_training)
             raise InterruptedError
-        total += float(task.losses(model, indices, packing=settings.packing == "auto").double().sum())
+        total += float(task.losses(model, indices, packing=packing).double().sum())
     model.train(was_training)
     return total / sum(task.weight(index) for index in everything)
+
+
+def _longest(task: Task, validation: Task | None) -> int:
+    return max(max(some.lengths) for some in (task, validation) if some is not None)
 
 
 def _optimizer(model: torch.nn.Module, settings: Hyperparameters) -> torch.optim.Optimizer:

@@ -34,19 +34,23 @@ def plan_steps(
     return (*steps, tuple(step))
 
 
-def micro_batches(step: Step, lengths: Sequence[int], budget: int) -> list[Step]:
-    """Cut a step into batches whose padded size is within `budget` tokens, rows of like length together.
+def micro_batches(step: Step, lengths: Sequence[int], budget: int, *, packing: bool = False) -> list[Step]:
+    """Cut a step into batches within `budget` tokens, rows of like length together.
 
-    A single row longer than the budget is a batch of its own.
+    The budget is of real tokens where rows are packed, otherwise of padded ones. A single row longer than it is a
+    batch of its own.
     """
     batches: list[Step] = []
     batch: list[int] = []
+    tokens = 0
     for row in sorted(step, key=lambda index: (-lengths[index], index)):
         # The first row is the longest, so it sets the padded length.
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+        space = lengths[row] if packing or not batch else lengths[batch[0]]
+        if batch and tokens + space > budget:
             batches.append(tuple(batch))
-            batch = []
+            batch, tokens, space = [], 0, lengths[row]
         batch.append(row)
+        tokens += space
     return [*batches, tuple(batch)] if batch else batches
 
 
