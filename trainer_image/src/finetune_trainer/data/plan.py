@@ -1,10 +1,11 @@
-"""Which rows each optimiser step learns from: a pure function of lengths and settings.
+"""Which rows each optimiser step learns from, and how they are divided: pure functions of lengths and settings.
 
 The order comes from a hash of (seed, epoch, row), not from a random generator's state, so a resumed run and another
 version of a library walk through the same steps. The digest in every checkpoint proves it.
 """
 
 import hashlib
+import heapq
 import json
 import math
 from collections.abc import Sequence
@@ -52,6 +53,20 @@ def micro_batches(step: Step, lengths: Sequence[int], budget: int, *, packing: b
         batch.append(row)
         tokens += space
     return [*batches, tuple(batch)] if batch else batches
+
+
+def shares(step: Step, lengths: Sequence[int], ranks: int) -> list[Step]:
+    """Divide a step among processes: the longest row first, always to the one that has the fewest tokens yet.
+
+    Where there are fewer rows than processes, some get none.
+    """
+    divided: list[list[int]] = [[] for _ in range(ranks)]
+    heap = [(0, rank) for rank in range(ranks)]
+    for row in sorted(step, key=lambda index: (-lengths[index], index)):
+        tokens, rank = heap[0]
+        divided[rank].append(row)
+        heapq.heapreplace(heap, (tokens + lengths[row], rank))
+    return [tuple(rows) for rows in divided]
 
 
 def plan_digest(plan: Sequence[Step]) -> str:
