@@ -17,6 +17,7 @@ from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.objectives.preference import PreferenceTask, dpo_losses, log_probabilities
+from finetune_trainer.packing import enable_packing
 from finetune_trainer.state import trainable
 
 OBJECTIVES = {
@@ -72,6 +73,21 @@ def test_cutting_a_step_into_batches_and_padding_change_nothing(tiny_model, make
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
     assert any(gradient.abs().max() > 1e-3 for gradient in expected)
     assert task.lengths == [item.length for item in items]
+
+
+@EVERY
+def test_packing_changes_nothing(tiny_model, make_rows, name):
+    items = make_items(name, make_rows(12))
+    model = make_model(name, tiny_model)
+    assert enable_packing(model, max(item.length for item in items))
+    task = make_task(OBJECTIVES[name], items, model=model, batch_tokens=64)
+    shake(model)
+    everything = range(len(items))
+    shapes = []
+    model.get_input_embeddings().register_forward_hook(lambda _module, inputs, _output: shapes.append(inputs[0].shape))
+    padded, packed = (task.losses(model, everything, packing=packing).detach() for packing in (False, True))
+    torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-5)
+    assert shapes == [(12, max(len(row.token_ids) for item in items for row in item.sequences)), (1, sum(task.lengths))]
 
 
 @EVERY

@@ -26,6 +26,6 @@ class LanguageTask:
         return sequence_losses(model, [self._items[index].sequences[0] for index in indices], packing=packing)
 
 
-def sequence_losses(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> Tensor:  # noqa: ARG001  packing is to come
+def sequence_losses(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> Tensor:
     """Weighted sum of -log p over the supervised tokens of each row, float32 [rows]; differentiable."""
-    return row_losses(model, collate(rows, next(model.parameters()).device))
+    return row_losses(model, collate(rows, next(model.parameters()).device, packing=packing))

@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 from finetune_trainer.data.encode import Tokenized
-from finetune_trainer.loss import collate
+from finetune_trainer.loss import collate, hidden_states
 from finetune_trainer.model import causal_lm
 
 
-def last_scores(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> Tensor:  # noqa: ARG001  packing is to come
+def last_scores(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> Tensor:
     """Outputs of the head for each row, float32 [rows, outputs]; differentiable.
 
-    Rows are padded on the right. The last token is found by length: where the pad token is one that rows end in, a
-    search by id would take the state before it.
+    The last token is found by length: where the pad token is one that rows end in, a search by id would take the state
+    before it.
     """
-    whole = causal_lm(model)
-    decoder = getattr(whole, whole.base_model_prefix)
-    batch = collate(rows, next(model.parameters()).device)
-    states = decoder(input_ids=batch.token_ids, use_cache=False).last_hidden_state
-    ends = torch.tensor([len(row.token_ids) for row in rows]).to(states.device)
-    scores: Tensor = whole.score(states[torch.arange(len(rows), device=states.device), ends - 1].float())
+    batch = collate(rows, next(model.parameters()).device, packing=packing)
+    states = hidden_states(model, batch)
+    lengths = torch.tensor([len(row.token_ids) for row in rows])
+    starts = lengths.cumsum(0) - lengths if packing else torch.arange(len(rows)) * batch.token_ids.shape[1]
+    last = states[(starts + lengths - 1).to(states.device)]
+    scores: Tensor = causal_lm(model).score(last.float())
     return scores
