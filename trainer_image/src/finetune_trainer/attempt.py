@@ -10,6 +10,7 @@ from typing import Final
 import torch
 
 from finetune_api.report import TrainerReport
+from finetune_trainer.base_model import describe_model, read_config
 from finetune_trainer.checkpoint import METRICS, Checkpoints
 from finetune_trainer.context import Context
 from finetune_trainer.data.prepare import prepare
@@ -24,7 +25,7 @@ from finetune_trainer.output import remove_checkpoints
 from finetune_trainer.parent import fetch_parent
 from finetune_trainer.publish import UploadedArtifact, commit, upload_artifact, upload_records
 from finetune_trainer.reporter import Reporter
-from finetune_trainer.resolve import resolve
+from finetune_trainer.resolve import DataStats, resolve
 from finetune_trainer.tune import EXAMPLES, Job, Tuned, tune
 from finetune_trainer.verify import Sample, SampleItem, verify
 
@@ -64,7 +65,19 @@ def attempt(context: Context, data: FetchedData, identity: Identity, verify_opti
     prepared = prepare(spec.data, data.files, load_tokenizer(model_directory))
     context.draft.add(data=prepared.summary(data.digest))
     checkpoints = Checkpoints(epoch, identity, spec.checkpoint.keep, context.work_dir, reporter.metrics, context.clock)
-    job = Job(context, prepared, resolve(spec), model_directory, checkpoints, reporter, parent)
+    base = describe_model(storage, spec.model.uri, read_config(model_directory))
+    summary = prepared.summary(data.digest)
+    stats = DataStats(
+        items=summary.train_rows,
+        tokens=summary.train_tokens,
+        supervised_tokens=summary.supervised_tokens,
+        longest_row=summary.longest_row,
+        hidden=base.hidden,
+        context=base.context,
+    )
+    settings, resolved = resolve(spec, stats, parent.config if parent else None)
+    context.draft.add(settings=resolved)
+    job = Job(context, prepared, settings, model_directory, checkpoints, reporter, parent)
     tuned = tune(job)
     _free_memory()
 
