@@ -63,7 +63,7 @@ def test_each_objective_has_its_headline_its_rivals_and_its_slices(tuned, name):
     assert evaluation.metrics[0].name == headline
     assert [rival.name for rival in evaluation.metrics[0].rivals] == rivals
     assert evaluation.rows == 16
-    assert {part.name: part.rows for part in evaluation.slices} == {"animals": 13, "train-1": 3}
+    assert {part.name: part.rows for part in evaluation.slices} == {"animals": 13, "test-1": 3}
     examples = [json.loads(line) for line in (job.context.work_dir / EXAMPLES).read_text().splitlines()]
     assert len(examples) == 16
     assert evaluation.labels == (LABELS if name in ("head", "generative") else [])
