@@ -8,6 +8,7 @@ from typing import Final
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
 from finetune_trainer.context import Context
+from finetune_trainer.data_report import publish_report
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
 from finetune_trainer.model_files import load_tokenizer
@@ -15,7 +16,7 @@ from finetune_trainer.output import finished_result
 from finetune_trainer.prepared_document import PreparedDocument, list_objects, write_document
 from finetune_trainer.prepared_store import remove_unused, store_root
 from finetune_trainer.progress_lines import ProgressLines
-from finetune_trainer.ready import DataRoom, Ready, accept, publish_findings
+from finetune_trainer.ready import DataRoom, Ready, judge, publish_quarantine
 from finetune_trainer.resolve import resolve
 
 LOG: Final = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def preflight(context: Context) -> TrainerReport:
         store_digest=ready.digest,
         settings=resolve(spec),
         longest=ready.index.longest,
-        data=ready.index.summary(data.digest),
+        data=ready.index.summary(data.digest, context.layout.data_report("html")),
     )
     report = context.draft.add(
         outcome="succeeded",
@@ -68,10 +69,13 @@ def _make_ready(context: Context, room: DataRoom, data: FetchedData) -> Ready:
     uri = room.uri(data.digest)
     ready = room.find(uri, whole=False)
     index = ready.index if ready else room.prepare(data)
-    report_uri = publish_findings(context, room.directory, index)
+    refusal = judge(context, index)
+    report_uri = publish_report(context, room.directory, data.digest, refusal)
+    publish_quarantine(context, room.directory, index)
     context.draft.add(data=index.summary(data.digest, report_uri))
     LOG.info("%d rows to train on, %d to test on", index.train.rows, index.test.rows)
-    accept(context, index)
+    if refusal is not None:
+        raise refusal
     return ready or room.publish(uri)
 
 
