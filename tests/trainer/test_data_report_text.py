@@ -166,7 +166,7 @@ def test_rows_of_one_template_with_different_content_are_no_copies():
 def test_estimated_similarity_is_close_to_the_true_one():
     one, other = prose(1, 200), prose(1, 200)
     other[:10] = prose(2, 10)
-    grams = [{" ".join(words).encode()[i : i + 9] for i in range(len(" ".join(words)) - 8)} for words in (one, other)]
+    grams = [{" ".join(words).encode()[i : i + 8] for i in range(len(" ".join(words)) - 7)} for words in (one, other)]
     grams = [{gram.lower() for gram in each} for each in grams]
     true = len(grams[0] & grams[1]) / len(grams[0] | grams[1])
     estimate = (signature(" ".join(one)) == signature(" ".join(other))).mean()
