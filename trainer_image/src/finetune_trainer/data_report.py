@@ -26,7 +26,7 @@ def write_report(builder: ReportBuilder, spec: FinetuneJobSpec, index: StoreInde
         repeats=index.repeats,
         decode=lambda ids: str(tokenizer.decode([int(token) for token in ids])),
     )
-    path.write_text(report.model_dump_json(exclude_none=True))
+    path.write_text(report.model_dump_json())
 
 
 def publish_report(context: Context, directory: Path, data_digest: str, refusal: DataError | None) -> str:
@@ -49,7 +49,7 @@ def publish_report(context: Context, directory: Path, data_digest: str, refusal:
         refusal=refusal.failure() if refusal else None,
         show_rows=spec.data.show_rows,
     )
-    context.storage.write(layout.data_report("json"), report.model_dump_json(exclude_none=True, indent=1).encode())
+    context.storage.write(layout.data_report("json"), report.model_dump_json(indent=1).encode())
     context.storage.write(layout.data_report("html"), render_html(report).encode())
     return layout.data_report("html")
 
