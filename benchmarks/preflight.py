@@ -110,11 +110,13 @@ def tokenize(file: Path, directory: Path) -> float:
 def prepare(file: Path, directory: Path) -> float:
     """From the file to prepared data on disk, as preflight does it."""
     from finetune_trainer.data.prepare import Preparation
+    from finetune_trainer.data.report.builder import ReportBuilder
 
     data, files, shape = _job(file, directory)
     target = Path(tempfile.mkdtemp(dir=file.parent))
     start = time.perf_counter()
-    index = Preparation(data, shape, target, max_tokens=8192, test_rows=500).run(files)
+    watch = ReportBuilder(show_rows=True)
+    index = Preparation(data, shape, target, max_tokens=8192, test_rows=500, watch=watch).run(files)
     seconds = time.perf_counter() - start
     assert not index.bad.total, index.bad.shown
     shutil.rmtree(target)

@@ -9,6 +9,7 @@ from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
 from finetune_trainer.base_model import describe_model, read_config
 from finetune_trainer.context import Context
+from finetune_trainer.data_report import publish_report
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
@@ -20,7 +21,7 @@ from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument, list_objects, write_document
 from finetune_trainer.prepared_store import remove_unused, store_root
 from finetune_trainer.progress_lines import ProgressLines
-from finetune_trainer.ready import DataRoom, Ready, accept, publish_findings
+from finetune_trainer.ready import DataRoom, Ready, judge, publish_quarantine
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def preflight(context: Context) -> TrainerReport:
         reasons=seen.reasons,
         estimate=seen.estimate,
         longest=ready.index.longest,
-        data=ready.index.summary(data.digest),
+        data=ready.index.summary(data.digest, context.layout.data_report("html")),
     )
     report = context.draft.add(
         outcome="succeeded",
@@ -80,10 +81,13 @@ def _make_ready(context: Context, room: DataRoom, data: FetchedData) -> Ready:
     uri = room.uri(data.digest)
     ready = room.find(uri, whole=False)
     index = ready.index if ready else room.prepare(data)
-    report_uri = publish_findings(context, room.directory, index)
+    refusal = judge(context, index)
+    report_uri = publish_report(context, room.directory, data.digest, refusal)
+    publish_quarantine(context, room.directory, index)
     context.draft.add(data=index.summary(data.digest, report_uri))
     LOG.info("%d rows to train on, %d to test on", index.train.rows, index.test.rows)
-    accept(context, index)
+    if refusal is not None:
+        raise refusal
     return ready or room.publish(uri)
 
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from finetune_api.base import Message
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.context import Context
-from finetune_trainer.data.store_index import REPORTS
+from finetune_trainer.data.store_index import REPORT
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.fetch import SPLITS, check_room
 from finetune_trainer.manifest import FileEntry, file_sha256, files_digest, is_intact, upload_files
@@ -35,7 +35,7 @@ UNUSED_SECONDS: Final = 30 * 24 * 3600
 _MANIFEST: Final = "manifest.json"
 _USED: Final = "used.json"
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
-_NOT_CONTENT: Final = {"on_bad_row", "max_bad_share", "prepared_uri"}
+_NOT_CONTENT: Final = {"on_bad_row", "max_bad_share", "show_rows", "prepared_uri"}
 """Settings of `spec.data` that leave the prepared data as it is."""
 
 
@@ -47,8 +47,8 @@ class StoreManifest(Message):
 
     @property
     def digest(self) -> str:
-        """Over the files that training reads; reports beside them may be worded anew."""
-        return files_digest([entry for entry in self.files if entry.name not in REPORTS])
+        """Over the files that training reads; the report beside them may be worded anew."""
+        return files_digest([entry for entry in self.files if entry.name != REPORT])
 
 
 def store_key(spec: FinetuneJobSpec, data_digest: str, model_directory: Path, max_tokens: int) -> str:

@@ -12,11 +12,13 @@ from finetune_trainer.context import Context
 from finetune_trainer.data.prepare import Preparation
 from finetune_trainer.data.prepared import Prepared, open_prepared
 from finetune_trainer.data.quarantine import refuse_bad_rows
+from finetune_trainer.data.report.builder import ReportBuilder
 from finetune_trainer.data.shape import Shape
 from finetune_trainer.data.shapes import make_shape
 from finetune_trainer.data.split import require_rows
-from finetune_trainer.data.store_index import BAD_ROWS, INDEX, REPORTS, SMALL, StoreIndex
+from finetune_trainer.data.store_index import BAD_ROWS, INDEX, REPORT, SMALL, StoreIndex
 from finetune_trainer.data.stream import Meter
+from finetune_trainer.data_report import write_report
 from finetune_trainer.errors import DataError
 from finetune_trainer.fetch import FetchedData
 from finetune_trainer.model_files import context_length
@@ -72,6 +74,7 @@ class DataRoom:
         """
         spec = context.request.spec
         self._context, self._model_directory, self._progress = context, model_directory, progress
+        self._tokenizer = tokenizer
         self.max_tokens = token_limit(spec, model_directory)
         self.shape: Shape = make_shape(spec.objective, spec.data, tokenizer, self.max_tokens)
         self.directory = context.work_dir / "prepared"
@@ -95,18 +98,22 @@ class DataRoom:
         return Ready(uri, manifest.digest, self.directory, self._index())
 
     def prepare(self, data: FetchedData) -> StoreIndex:
-        """Read and encode every row on disk. Bad ones are kept aside; `accept` judges."""
+        """Read and encode every row on disk. Bad ones are kept aside; `judge` says what they mean."""
         spec = self._context.request.spec
         self._empty()
+        builder = ReportBuilder(show_rows=True)
         preparation = Preparation(
             spec.data,
             self.shape,
             self.directory,
             max_tokens=self.max_tokens,
             test_rows=spec.evaluation.max_rows,
+            watch=builder,
             on_batch=self._on_batch,
         )
-        return preparation.run(data.files)
+        index = preparation.run(data.files)
+        write_report(builder, spec, index, self._tokenizer, self.directory / REPORT)
+        return index
 
     def publish(self, uri: str) -> Ready:
         """Leave what was prepared for other jobs, and for training."""
@@ -126,31 +133,20 @@ class DataRoom:
         self._progress.validated(rows=meter.rows, done=meter.done, total=meter.total)
 
 
-def accept(context: Context, index: StoreIndex) -> None:
-    """Judge prepared data by the job's own settings.
+def judge(context: Context, index: StoreIndex) -> DataError | None:
+    """Why prepared data cannot be used by the job's own settings: too many bad rows, or a side that has none."""
+    try:
+        refuse_bad_rows(index.bad, index.rows_read, context.request.spec.data)
+        require_rows(train=index.train.rows, test=index.test.rows)
+    except DataError as error:
+        return error
+    return None
 
-    Raises:
-        DataError: too many bad rows, or a side that is needed has none.
 
-    """
-    refuse_bad_rows(index.bad, index.rows_read, context.request.spec.data)
-    require_rows(train=index.train.rows, test=index.test.rows)
-
-
-def publish_findings(context: Context, directory: Path, index: StoreIndex) -> str | None:
-    """Upload what people look at: the data report, and the rows put into quarantine.
-
-    Returns:
-        The report's URI, if there is one.
-
-    """
-    storage, layout = context.storage, context.layout
+def publish_quarantine(context: Context, directory: Path, index: StoreIndex) -> None:
+    """Upload the rows that were put aside, also where they are too many: they are what has to be mended."""
     if context.request.spec.data.on_bad_row == "quarantine" and index.bad.total:
-        storage.upload(directory / BAD_ROWS, layout.quarantine)
-    for name in REPORTS:
-        if (directory / name).exists():
-            storage.upload(directory / name, layout.data_report("html" if name.endswith("html") else "json"))
-    return layout.data_report("html") if (directory / REPORTS[0]).exists() else None
+        context.storage.upload(directory / BAD_ROWS, context.layout.quarantine)
 
 
 def open_ready(
@@ -175,7 +171,9 @@ def _prepare_again(context: Context, document: PreparedDocument, room: DataRoom)
     uri = room.uri(data.digest)
     if uri != document.store_uri:
         raise _changed(f"{document.store_uri} is gone, and this trainer would prepare the data otherwise")
-    accept(context, room.prepare(data))
+    refusal = judge(context, room.prepare(data))
+    if refusal is not None:
+        raise refusal
     return room.publish(uri)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import jinja2
-from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from finetune_api.conditions import Reason
 from finetune_trainer.data.problems import RowError
@@ -34,6 +33,9 @@ def compile_chat_template(source: str, name: str, tokenizer: Any) -> Apply:
         SettingsError: it is no Jinja, or does what the sandbox forbids.
 
     """
+    # Imported when it is needed: preflight hides torch from transformers before it is loaded.
+    from transformers.utils.chat_template_utils import _compile_jinja_template  # noqa: PLC0415
+
     try:
         template = _compile_jinja_template(source)
     except jinja2.TemplateSyntaxError as error:

@@ -42,8 +42,8 @@ Numbers = NDArray[np.int64]
 class Watch(Protocol):
     """Sees every row as it goes by; the data report is made so."""
 
-    def row(self, side: Side, dataset: int, row: Row, items: Sequence[Item]) -> None:
-        """A good row."""
+    def row(self, side: Side, dataset: int, row: Row, items: Sequence[Item], *, digest: bytes) -> None:
+        """A good row, and the digest of its content."""
 
     def bad(self, source: Source, error: RowError) -> None:
         """A bad one."""
@@ -151,7 +151,7 @@ class Preparation:
             if side != "validation":
                 self._offer(side, batch, place)
             if self._watch is not None:
-                self._watch.row(side, batch.dataset, row, items)
+                self._watch.row(side, batch.dataset, row, items, digest=batch.digests[place])
         for side, rows in good.items():
             self._writers[side].add(rows)
 

@@ -15,8 +15,8 @@ TEST_ROWS: Final = "test_rows.jsonl"
 EXAMPLES: Final = "examples.jsonl"
 BAD_ROWS: Final = "bad_rows.jsonl"
 CHOSEN: Final = "chosen.safetensors"
-REPORTS: Final = ("data_report.html", "data_report.json")
-SMALL: Final = (INDEX, TEST_ROWS, EXAMPLES, BAD_ROWS, *REPORTS)
+REPORT: Final = "data_report.json"
+SMALL: Final = (INDEX, TEST_ROWS, EXAMPLES, BAD_ROWS, REPORT)
 """All that preflight needs of a store."""
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
-from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.encode import TokenIds, Tokenized
 from finetune_trainer.data.report.content import Run
 
-Decode = Callable[[Sequence[int]], Iterable[str]]
+Decode = Callable[[Sequence[int] | TokenIds], Iterable[str]]
 """Text of token ids, control tokens included: whole or in pieces."""
 
 _MOST_RUNS: Final = 60
