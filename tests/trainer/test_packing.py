@@ -6,6 +6,7 @@ sums are longer and cancel.
 """
 
 import logging
+import re
 
 import pytest
 import torch
@@ -116,7 +117,8 @@ def test_recomputed_activations_keep_rows_apart_too(make_rows):
     ("name", "reason"),
     [
         ("lfm2-convolution", "the tokens of a row change its neighbours"),
-        ("gemma2-capped-scores", "its attention is eager, not sdpa"),
+        # Newer versions of transformers choose eager attention themselves.
+        ("gemma2-capped-scores", "its attention is eager, not sdpa|softcap"),
         ("falcon-own-attention", "cannot be replaced"),
     ],
 )
@@ -126,7 +128,7 @@ def test_a_model_that_mixes_rows_is_padded_and_the_log_says_why(name, reason, ma
     before = row_losses(model, collate(rows, CPU))
     attention_before = model.config._attn_implementation
     assert not enable_packing(model, 24)
-    assert reason in caplog.messages[-1]
+    assert re.search(reason, caplog.messages[-1])
     assert caplog.messages[-1].startswith("rows are padded, not packed")
     assert model.config._attn_implementation == attention_before
     assert torch.equal(row_losses(model, collate(rows, CPU)), before)
