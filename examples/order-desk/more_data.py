@@ -58,7 +58,7 @@ def make_more(compose_orders: Callable[[int, int, bool], list[Row]]) -> dict[str
         "transfer-train": for_the_new_till(compose_orders(22, 60, False)),
         "transfer-validation": for_the_new_till(compose_orders(23, 12, False)),
         "transfer-test": for_the_new_till(compose_orders(26, 40, True)),
-        "requests-train": make_requests(rng, [seen], 40, numbers),
+        "requests-train": make_requests(rng, [seen], 36, numbers),
         "requests-validation": make_requests(rng, [seen], 8, numbers),
         "requests-test": make_requests(test_rng, [seen, held_out], 24, numbers),
     }

@@ -20,7 +20,7 @@ BUCKET = "s3://team-a/"
 TOKENS = 9_000
 ORDER_DESK_TOKENS = 18_000
 CHARACTERS_PER_TOKEN = 3.5
-"""Fewer than SmolLM2's tokenizer really has on these texts, so that the estimate is on the safe side."""
+"""About what SmolLM2's tokenizer makes of these texts; what it really makes is asserted by the tests on the cluster."""
 TEMPLATE_TOKENS = 25
 """What its chat template adds to a conversation that has a system message."""
 
