@@ -21,7 +21,7 @@ def show(target: Target, job: dict[str, Any], console: Console) -> bool:
     for table in tables(status["evaluation"], *_records(target, status["reportUri"])):
         console.print(table)
     artifact = status["artifact"]
-    console.print(f"  adapter   {artifact['uri']}")
+    console.print(f"  {artifact['kind']:<8}  {artifact['uri']}", soft_wrap=True)
     console.print(
         f"  digest    {artifact['digest']}  ({artifact['sizeBytes'] / 1e6:.1f} MB, read back and verified)",
         soft_wrap=True,

@@ -109,14 +109,14 @@ def test_support_tone_scores_the_house_style_higher(installed: Target) -> None:
     assert float(headline(status, "pair_accuracy")["tuned"]) >= 0.9
 
 
+@pytest.mark.usefixtures("order_desk")
 @pytest.mark.slow(name="example order-desk, transfer", minutes=11)
-def test_order_desk_goes_on_from_its_adapter_and_beats_it_on_the_new_record(
-    installed: Target, order_desk: dict[str, Any]
-) -> None:
+def test_order_desk_goes_on_from_its_adapter_and_beats_it_on_the_new_record(installed: Target) -> None:
     status = run(installed, "order-desk", "transfer.yaml")
     assert rivals(headline(status, "exact_match")) == {"few_shot": "better", "parent": "better"}
     lineage = full_report(installed, status)["lineage"]
-    assert order_desk["status"]["artifact"]["uri"] in lineage.values()
+    assert lineage["parentAdapter"].startswith(f"{installed.team_uri}/adapters/order-desk-")
+    assert lineage["parentAdapterDigest"].startswith("sha256:")
 
 
 @pytest.mark.slow(name="example order-desk, mixed", minutes=6)
