@@ -107,6 +107,7 @@ def _command(home: Path, ports: list[int]) -> list[str]:
     return [
         weed, "server", "-s3", f"-dir={home / 'data'}", f"-s3.config={config}", "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20",
+        "-s3.port.iceberg=0", "-s3.port.lance=0",  # not used, and their fixed ports would keep a second server out
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
 

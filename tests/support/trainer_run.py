@@ -53,7 +53,7 @@ class Bench:
     model_uri: str
     scratch: Path
 
-    def request(self, name: str, kind: str = "train", digest: str | None = None, **sections: Any) -> TrainerRequest:
+    def request(self, name: str, kind: str = "train", **sections: Any) -> TrainerRequest:
         """A small job's work order; `sections` are merged into the spec."""
         spec = {
             "model": {"uri": self.model_uri},
@@ -74,8 +74,18 @@ class Bench:
             uid=f"uid-{name}",
             spec=parsed,
             spec_digest=spec_digest(parsed),
-            data_digest=digest,
         )
+
+    def validated(self, name: str, **sections: Any) -> TrainerRequest:
+        """The work order to train a small job, after its preflight, as the operator makes it."""
+        return self.after(self.preflight(name, **sections), name, **sections)
+
+    def after(self, preflight: "Outcome", name: str, **sections: Any) -> TrainerRequest:
+        """The work order to train that follows a preflight."""
+        assert preflight.code == 0, preflight.output
+        report = preflight.report
+        digests = {"data_digest": report.data.digest, "prepared_digest": report.prepared.digest}
+        return self.request(name, **sections).model_copy(update=digests)
 
     def start(self, request: TrainerRequest, credentials: Path | None = None) -> "Running":
         """Start a trainer and return at once."""
@@ -108,8 +118,8 @@ class Bench:
         return self.run(self.request(name, "preflight", **sections))
 
     def train(self, name: str, **sections: Any) -> Outcome:
-        """Run the training of a small job on the data as it is now."""
-        return self.run(self.request(name, digest=self.digest(name), **sections))
+        """Run preflight and training of a small job."""
+        return self.run(self.validated(name, **sections))
 
     def digest(self, name: str) -> str:
         """The digest of a job's data, as preflight reports it."""

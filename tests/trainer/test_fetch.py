@@ -8,7 +8,7 @@ import pytest
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Data
 from finetune_trainer.errors import DataError
-from finetune_trainer.fetch import fetch_data
+from finetune_trainer.fetch import fetch_data, list_data
 from finetune_trainer.storage import Storage, StoredObject
 
 BUCKET = ["rows.jsonl", "rows.txt", "set/b.csv.gz", "set/a.parquet", "set/README.md", "set/_SUCCESS", "set/deep/c.csv"]
@@ -33,7 +33,8 @@ class Bucket:
 
 def fetch(bucket: Bucket, key: str, path: Path) -> list[str]:
     data = Data.model_validate({"train": [{"uri": f"s3://team/{key}"}]})
-    ((_, files),) = fetch_data(cast("Storage", bucket), data, path).files.train
+    storage = cast("Storage", bucket)
+    ((_, files),) = fetch_data(storage, data, list_data(storage, data), path).files.train
     return [uri.removeprefix("s3://team/") for uri, _ in files]
 
 

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def whole_model_loss(model, row):
     """Textbook: all logits, shifted by one, cross-entropy where supervised."""
     logits = model(input_ids=torch.tensor(row.token_ids)[None]).logits[0, :-1].float()
-    labels = torch.tensor(row.token_ids[1:]).masked_fill(~torch.tensor(row.weights[1:]), -100)
+    labels = torch.tensor(row.token_ids[1:]).long().masked_fill(torch.tensor(row.weights[1:]) == 0, -100)
     return functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
 
 

@@ -1,51 +1,44 @@
 """From files to token ids and prompts, and everything that can be wrong with a data set, found before training."""
 
-import json
 import subprocess
 import sys
-from pathlib import Path
+from itertools import count
 
 import pytest
+from preparing import TRAIN, data_of, files_of, prepare_accepted, prepare_files
 
 from finetune_api.conditions import Reason
-from finetune_api.spec.data import Data, Dataset
 from finetune_api.spec.evaluation import Evaluation
-from finetune_trainer.data.prepare import DatasetFiles, prepare
 from finetune_trainer.data.prompts import make_prompts
+from finetune_trainer.data.stream import DatasetFiles
 from finetune_trainer.errors import DataError
-
-TRAIN = Dataset(uri="s3://team/train.jsonl")
-TEST = Dataset(uri="s3://team/test.jsonl")
 
 
 def exchange(number: int, answer: str = "dog") -> dict[str, str]:
     return {"instruction": f"fox {number}?", "response": f"{answer} {number}"}
 
 
-def write(path: Path, rows) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 @pytest.fixture
-def fetched(tmp_path):
-    """Rows as the data sets of a job: lists of rows become files."""
+def prepare(tokenizer, tmp_path):
+    """Prepares rows, each time in a directory of its own."""
+    runs = count()
 
-    def fetch(train, test=()):
-        listed = {"test": [(TEST, [("s3://team/test.jsonl", write(tmp_path / "test.jsonl", test))])]} if test else {}
-        train_file = write(tmp_path / "train.jsonl", train)
-        return DatasetFiles(train=[(TRAIN, [("s3://team/train.jsonl", train_file)])], **listed)
+    def run(train, validation=(), test=(), test_rows=500, **settings):
+        work = tmp_path / str(next(runs))
+        files = files_of(work / "files", train=train, validation=validation, test=test)
+        data = data_of(files, **settings)
+        return prepare_accepted(files, data, tokenizer, work / "prepared", test_rows=test_rows)
 
-    return fetch
-
-
-def job(**changed) -> Data:
-    return Data(train=[TRAIN], **changed)
+    return run
 
 
-def test_the_summary_counts_what_was_prepared(tokenizer, fetched):
-    prepared = prepare(job(), fetched([exchange(n) for n in range(60)]), tokenizer)
-    summary = prepared.summary("sha256:0")
+def ids(items) -> list[list[int]]:
+    return [sequence.token_ids.tolist() for item in items for sequence in item.sequences]
+
+
+def test_the_summary_counts_what_was_prepared(prepare):
+    prepared = prepare([exchange(n) for n in range(60)])
+    summary = prepared.index.summary("sha256:0")
     assert summary.train_rows + summary.validation_rows + summary.test_rows == 60
     assert summary.train_tokens == sum(item.length for item in prepared.train)
     assert summary.supervised_tokens == sum(sum(item.sequences[0].weights) for item in prepared.train)
@@ -53,65 +46,103 @@ def test_the_summary_counts_what_was_prepared(tokenizer, fetched):
     assert (summary.digest, summary.truncated_rows) == ("sha256:0", 0)
 
 
-def test_preparing_twice_gives_the_same_rows(tokenizer, fetched):
-    files = fetched([exchange(n) for n in range(60)])
-    first, second = (prepare(job(), files, tokenizer) for _ in range(2))
-    assert first.train == second.train
-    assert first.test == second.test
+def test_preparing_twice_gives_the_same_bytes(tokenizer, tmp_path):
+    files = files_of(tmp_path / "files", train=[exchange(n) for n in range(60)])
+    contents = []
+    for name in ("first", "second"):
+        prepare_files(files, data_of(files), tokenizer, tmp_path / name)
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert contents[0] == contents[1]
 
 
-def test_bad_rows_of_every_kind_are_reported_together(tokenizer, fetched):
+def test_every_sequence_is_one_sides_and_rows_keep_their_order(prepare, tokenizer):
+    prepared = prepare([exchange(n) for n in range(60)])
+    sides = [[item.source.number for item in side] for side in (prepared.train, prepared.validation, prepared.test)]
+    assert sorted(number for side in sides for number in side) == list(range(1, 61))
+    assert all(side == sorted(side) for side in sides)
+    first = prepared.train[0]
+    number = first.source.number - 1
+    assert tokenizer.decode(first.sequences[0].token_ids) == (
+        f"<|im_start|>user\nfox {number}?<|im_end|>\n<|im_start|>assistant\ndog {number}<|im_end|>"
+    )
+
+
+def test_validation_rows_that_turn_out_to_be_test_rows_are_not_followed(prepare):
+    rows = [exchange(n) for n in range(60)]
+    cut = prepare(rows)
+    tested = {row.source.number for row in cut.test_rows}
+    prepared = prepare(rows, validation=rows[:50])
+    assert {row.source.number for row in prepared.test_rows} == tested
+    both = {number for number in tested if number <= 50}
+    assert both
+    assert {item.source.number for item in prepared.validation} == set(range(1, 51)) - both
+    assert prepared.index.validation.rows == len(prepared.validation) == 50 - len(both)
+    assert prepared.index.repeats.validation_test == len(both)
+    assert prepared.index.repeats.train_validation == 50 - len(both)
+
+
+def test_examples_are_different_rows_that_are_trained_on(prepare):
+    prepared = prepare([exchange(n % 40) for n in range(80)], test=[exchange(n) for n in range(3)])
+    asked = [row.question for row in prepared.examples]
+    assert len(asked) == len(set(asked)) == 16
+    trained = {item.source.number for item in prepared.train}
+    assert {row.source.number for row in prepared.examples} <= trained
+
+
+def test_bad_rows_of_every_kind_are_reported_together(prepare):
     rows = [exchange(1), {"instruction": "a"}, exchange(2), {"instruction": "a", "response": 3}]
     with pytest.raises(DataError) as caught:
-        prepare(job(), fetched(rows, test=[{"prompt": "a", "answer": ""}]), tokenizer)
+        prepare(rows, test=[{"prompt": "a", "answer": ""}])
     assert caught.value.reason == Reason.DATASET_INVALID
     first, *lines = caught.value.message.splitlines()
     assert first == "3 rows cannot be used"
-    places = ["s3://team/train.jsonl:2", "s3://team/train.jsonl:4", "s3://team/test.jsonl:1"]
+    places = ["s3://team/test.jsonl:1", "s3://team/train.jsonl:2", "s3://team/train.jsonl:4"]
     assert [line.partition(": ")[0] for line in lines] == places
 
 
-def test_an_answer_that_would_be_cut_off_is_named_by_file_and_line(tokenizer, fetched):
+def test_an_answer_that_would_be_cut_off_is_named_by_file_and_line(prepare):
     rows = [*(exchange(n) for n in range(40)), {"instruction": "a", "response": "x" * 100}]
     with pytest.raises(DataError, match=r"s3://team/train.jsonl:41: the answer has 1\d\d tokens"):
-        prepare(job(max_tokens=64), fetched(rows, test=[exchange(99)]), tokenizer)
+        prepare(rows, test=[exchange(99)], max_tokens=64)
 
 
-def test_rows_that_lose_part_of_their_prompt_are_counted(tokenizer, fetched):
+def test_rows_that_lose_part_of_their_prompt_are_counted(prepare):
     rows = [exchange(1), {"instruction": "x" * 100, "response": "dog"}]
-    prepared = prepare(job(max_tokens=64), fetched(rows, test=[exchange(99)]), tokenizer)
-    assert prepared.truncated_rows == 1
-    assert prepared.longest_row > 100
-    assert max(item.length for item in prepared.train) == 64
+    prepared = prepare(rows, test=[exchange(99)], max_tokens=64)
+    assert prepared.index.train.cut_rows == 1
+    assert prepared.index.train.longest > 100
+    assert max(item.length for item in prepared.train) == prepared.index.longest == 64
 
 
 @pytest.mark.parametrize("content", [[], None])
-def test_an_empty_data_set_is_named(tokenizer, fetched, content):
-    files = fetched(content) if content is not None else DatasetFiles(train=[(TRAIN, [])])
+def test_an_empty_data_set_is_named(tokenizer, tmp_path, content):
+    files = files_of(tmp_path, train=content) if content is not None else DatasetFiles(train=[(TRAIN, [])])
     with pytest.raises(DataError, match=r"data.train: s3://team/train.jsonl holds no rows") as caught:
-        prepare(job(), files, tokenizer)
+        prepare_files(files, data_of(files), tokenizer, tmp_path / "prepared")
     assert caught.value.reason == Reason.DATASET_EMPTY
 
 
 def test_preparing_does_not_import_torch():
     """Preflight runs in a small pod: torch alone would cost it seconds and a gigabyte."""
-    code = (
-        "import sys; import finetune_trainer.data.prepare, finetune_trainer.data.prompts, finetune_trainer.model_files;"
-        "print('torch' in sys.modules)"
-    )
+    code = "import sys; import finetune_trainer.preflight, finetune_trainer.data.prompts;print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     # An import that fails has not imported torch either.
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "False", "preparing imports torch"
 
 
-def prompts(tokenizer, fetched, *, test, **evaluation):
-    prepared = prepare(job(), fetched([exchange(n) for n in range(30)], test=test), tokenizer)
-    return make_prompts(prepared, Evaluation(**evaluation))
+@pytest.fixture
+def prompts(prepare):
+    def make(test, **evaluation):
+        settings = Evaluation(**evaluation)
+        prepared = prepare([exchange(n) for n in range(30)], test=test, test_rows=settings.max_rows)
+        return make_prompts(prepared, settings)
+
+    return make
 
 
-def test_a_prompt_ends_where_the_model_is_to_answer(tokenizer, fetched):
-    sets = prompts(tokenizer, fetched, test=[exchange(99)])
+def test_a_prompt_ends_where_the_model_is_to_answer(tokenizer, prompts):
+    sets = prompts(test=[exchange(99)])
     (prompt,) = sets.plain
     assert tokenizer.decode(prompt.token_ids) == "<|im_start|>user\nfox 99?<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(prompt.answer_ids) == "dog 99<|im_end|>"
@@ -119,12 +150,10 @@ def test_a_prompt_ends_where_the_model_is_to_answer(tokenizer, fetched):
     assert sets.stop_ids == {tokenizer.eos_token_id}
 
 
-def test_worked_examples_are_earlier_turns_from_training_rows_the_same_for_all_prompts(tokenizer, fetched):
+def test_worked_examples_are_earlier_turns_from_training_rows_the_same_for_all_prompts(tokenizer, prompts):
     turns = (("system", "be brief"), ("user", "q"), ("assistant", "a"))
     test = [{"messages": [{"role": role, "content": content} for role, content in turns]}, exchange(99)]
-    with_system, plain = (
-        tokenizer.decode(p.token_ids) for p in prompts(tokenizer, fetched, test=test, few_shot=2).few_shot
-    )
+    with_system, plain = (tokenizer.decode(p.token_ids) for p in prompts(test=test, few_shot=2).few_shot)
     assert plain.count("<|im_start|>user\n") == 3
     assert with_system.startswith("<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nfox ")
     examples = plain.removesuffix("<|im_start|>user\nfox 99?<|im_end|>\n<|im_start|>assistant\n")
@@ -132,14 +161,14 @@ def test_worked_examples_are_earlier_turns_from_training_rows_the_same_for_all_p
     assert "99" not in examples
 
 
-def test_no_worked_examples_means_no_second_set_of_prompts(tokenizer, fetched):
-    assert prompts(tokenizer, fetched, test=[exchange(99)], few_shot=0).few_shot is None
+def test_no_worked_examples_means_no_second_set_of_prompts(prompts):
+    assert prompts(test=[exchange(99)], few_shot=0).few_shot is None
 
 
-def test_at_most_max_rows_are_compared_and_always_the_same(tokenizer, fetched):
+def test_at_most_max_rows_are_compared_and_always_the_same(prompts):
     test = [exchange(n) for n in range(100, 140)]
-    first, again = (prompts(tokenizer, fetched, test=test, max_rows=7).plain for _ in range(2))
+    first, again = (prompts(test=test, max_rows=7).plain for _ in range(2))
     assert len(first) == 7
     assert first == again
-    reversed_file = prompts(tokenizer, fetched, test=test[::-1], max_rows=7).plain
+    reversed_file = prompts(test=test[::-1], max_rows=7).plain
     assert {prompt.question for prompt in reversed_file} == {prompt.question for prompt in first}

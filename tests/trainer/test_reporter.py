@@ -8,7 +8,8 @@ import pytest
 
 from finetune_api.progress import last_progress
 from finetune_api.report import SavedCheckpoint
-from finetune_trainer.reporter import INTERVAL_SECONDS, Reporter
+from finetune_trainer.progress_lines import INTERVAL_SECONDS
+from finetune_trainer.reporter import Reporter
 from finetune_trainer.steplog import StepLog
 
 

@@ -20,6 +20,6 @@ def finished(bench: Bench) -> Finished:
     bench.put_rows("whole", add_rows(120))
     preflight = bench.preflight("whole", **WHOLE)
     assert preflight.code == ExitCode.SUCCESS, preflight.output
-    training = bench.run(bench.request("whole", digest=preflight.report.data.digest, **WHOLE))
+    training = bench.run(bench.after(preflight, "whole", **WHOLE))
     assert training.code == ExitCode.SUCCESS, training.output
     return Finished(bench, preflight, training)

@@ -15,7 +15,7 @@ def test_stopped_then_killed_then_damaged_the_adapter_is_bit_for_bit_that_of_an_
 ) -> None:
     bench = finished.bench
     bench.put_rows("broken", add_rows(120))
-    work = bench.request("broken", digest=bench.digest("broken"), **WHOLE)
+    work = bench.validated("broken", **WHOLE)
     root = "s3://team/broken/out/"
 
     first = bench.start(work)
@@ -46,7 +46,7 @@ def test_stopped_then_killed_then_damaged_the_adapter_is_bit_for_bit_that_of_an_
 
 def test_a_zombie_stops_before_it_commits_anything_more(bench: Bench) -> None:
     bench.put_rows("zombie", add_rows(120))
-    zombie = bench.start(bench.request("zombie", digest=bench.digest("zombie"), **WHOLE))
+    zombie = bench.start(bench.validated("zombie", **WHOLE))
     zombie.wait_for(lambda progress: progress.checkpoint is not None)
     bench.s3.put("zombie/out/epochs/0002.json", b"{}")
     outcome = zombie.wait()

@@ -118,15 +118,16 @@ def test_a_secret_without_its_keys_is_named(bench: Bench, tmp_path: Path) -> Non
 
 def test_training_refuses_data_that_changed_by_one_byte(bench: Bench) -> None:
     bench.put_rows("changed", add_rows(60))
-    validated = bench.digest("changed")
+    request = bench.validated("changed")
+    validated, before = bench.digest("changed"), bench.s3.keys("s3://team/changed/out")
     rows = bench.s3.get("s3://team/changed/data/rows.jsonl")
     bench.s3.put("changed/data/rows.jsonl", rows.replace(b"plus", b"plux", 1))
-    outcome = bench.run(bench.request("changed", digest=validated))
+    outcome = bench.run(request)
     failure = outcome.report.failure
     assert (outcome.code, failure.reason) == (ExitCode.DATA, Reason.DATASET_CHANGED)
     assert validated in failure.message
     assert bench.digest("changed") in failure.message
-    assert bench.s3.keys("s3://team/changed/out") == []
+    assert bench.s3.keys("s3://team/changed/out") == before
 
 
 def test_a_requested_gpu_that_is_not_visible_fails_and_never_trains_on_the_cpu(bench: Bench) -> None:

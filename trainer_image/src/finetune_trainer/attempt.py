@@ -8,32 +8,34 @@ from typing import Final
 
 import torch
 
-from finetune_api.report import TrainerReport
+from finetune_api.report import PreparedData, TrainerReport
 from finetune_trainer.checkpoint import METRICS, Checkpoints
 from finetune_trainer.context import Context
-from finetune_trainer.data.prepare import prepare
 from finetune_trainer.epoch import claim
-from finetune_trainer.fetch import FetchedData, fetch_model
+from finetune_trainer.fetch import fetch_model
 from finetune_trainer.loop import micro_batch_tokens
 from finetune_trainer.manifest import Identity
 from finetune_trainer.model import resolve_device
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import remove_checkpoints
+from finetune_trainer.prepared_document import PreparedDocument
 from finetune_trainer.publish import commit, upload_adapter, upload_records
+from finetune_trainer.ready import open_ready
 from finetune_trainer.reporter import Reporter
-from finetune_trainer.resolve import resolve
 from finetune_trainer.tune import EXAMPLES, Job, Tuned, tune
 from finetune_trainer.verify import Sample, SampleRow, verify
 
 LOG: Final = logging.getLogger(__name__)
 
 
-def attempt(context: Context, data: FetchedData, identity: Identity, verify_options: Sequence[str]) -> TrainerReport:
+def attempt(
+    context: Context, document: PreparedDocument, identity: Identity, verify_options: Sequence[str]
+) -> TrainerReport:
     """Train, evaluate, publish and verify.
 
     Args:
         context: The run's surroundings; its draft is filled in on the way.
-        data: The data sets on disk.
+        document: What preflight decided.
         identity: What the result is committed as.
         verify_options: Command-line options that lead the verifying process to S3.
 
@@ -55,10 +57,15 @@ def attempt(context: Context, data: FetchedData, identity: Identity, verify_opti
     context.draft.add(epoch=epoch.number)
     model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=True)
     context.stop.check()
-    prepared = prepare(spec.data, data.files, load_tokenizer(model_directory))
-    context.draft.add(data=prepared.summary(data.digest))
+    prepared = open_ready(context, document, load_tokenizer(model_directory), model_directory, reporter)
+    context.draft.add(
+        data=document.data,
+        prepared=PreparedData(uri=layout.prepared, digest=context.request.prepared_digest or ""),
+        settings=document.reasons,
+        estimate=document.estimate,
+    )
     checkpoints = Checkpoints(epoch, identity, spec.checkpoint.keep, context.work_dir, reporter.metrics, context.clock)
-    job = Job(context, prepared, resolve(spec), model_directory, checkpoints, reporter)
+    job = Job(context, prepared, document.settings, model_directory, checkpoints, reporter)
     tuned = tune(job)
     _free_memory()
 
@@ -79,7 +86,7 @@ def attempt(context: Context, data: FetchedData, identity: Identity, verify_opti
 
 
 def _sample(job: Job, tuned: Tuned, adapter_uri: str) -> Sample:
-    rows = [SampleRow(token_ids=list(row.token_ids), weights=list(row.weights)) for row in tuned.sample]
+    rows = [SampleRow(token_ids=row.token_ids.tolist(), weights=row.weights.tolist()) for row in tuned.sample]
     return Sample(
         adapter_uri=adapter_uri,
         model_directory=str(job.model_directory),

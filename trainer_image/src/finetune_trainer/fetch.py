@@ -13,8 +13,8 @@ from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Data, Dataset
-from finetune_trainer.data.prepare import DatasetFiles
 from finetune_trainer.data.read import KNOWN, is_data_file, looks_like_data
+from finetune_trainer.data.stream import DatasetFiles
 from finetune_trainer.errors import DataError, SettingsError
 from finetune_trainer.manifest import file_sha256
 from finetune_trainer.model_files import check_model_files
@@ -30,8 +30,13 @@ _DESCRIPTION: Final = frozenset(
 """Files that say what the model is; enough for the tokenizer."""
 _WEIGHTS: Final = (".safetensors", ".safetensors.index.json")
 
+SPLITS: Final = ("train", "validation", "test")
+
 NamedFile = tuple[str, Path]
 """An object's URI, to name it in messages, and its copy on disk."""
+
+DataListing = dict[str, list[list[StoredObject]]]
+"""By split, in the spec's order of data sets: the objects of each, in order of name."""
 
 
 @dataclass(frozen=True)
@@ -67,43 +72,46 @@ def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool) ->
         )
     check_model_files({item.name for item in present}, f"spec.model.uri: {prefix}")
     wanted = [item for item in present if item.name in _DESCRIPTION or (weights and item.name.endswith(_WEIGHTS))]
-    _check_room(wanted, work_dir)
+    check_room(wanted, work_dir)
     directory = work_dir / "model"
     storage.download(wanted, directory)
     return directory
 
 
-def fetch_data(storage: Storage, data: Data, work_dir: Path) -> FetchedData:
+def list_data(storage: Storage, data: Data) -> DataListing:
+    """Every object of every data set, as S3 lists them now.
+
+    Raises:
+        DataError: DatasetNotFound, or an object whose format is not known.
+
+    """
+    return {
+        split: [
+            _objects_of(dataset.uri, storage.list_objects(dataset.uri), f"spec.data.{split}[{index}].uri")
+            for index, dataset in enumerate(getattr(data, split))
+        ]
+        for split in SPLITS
+    }
+
+
+def fetch_data(storage: Storage, data: Data, listing: DataListing, work_dir: Path) -> FetchedData:
     """Copy every data set and take the digest of what was copied.
 
     Raises:
-        DataError: DatasetNotFound.
         SettingsError: The scratch disk is too small.
 
     """
+    check_room([item for found in listing.values() for objects in found for item in objects], work_dir)
     digest = hashlib.sha256()
     splits: dict[str, list[tuple[Dataset, list[NamedFile]]]] = {}
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         splits[split] = []
-        for index, dataset in enumerate(getattr(data, split)):
-            directory = work_dir / "data" / f"{split}-{index}"
-            files = _fetch_dataset(storage, dataset, f"spec.data.{split}[{index}].uri", directory)
-            splits[split].append((dataset, files))
+        for index, objects in enumerate(listing[split]):
+            paths = storage.download(objects, work_dir / "data" / f"{split}-{index}")
+            files = list(zip((item.uri for item in objects), paths, strict=True))
+            splits[split].append((getattr(data, split)[index], files))
             digest.update("".join(f"{split} {file_sha256(path)}\n" for _, path in files).encode())
     return FetchedData(files=DatasetFiles(**splits), digest=f"sha256:{digest.hexdigest()}")
-
-
-def _fetch_dataset(storage: Storage, dataset: Dataset, field: str, directory: Path) -> list[NamedFile]:
-    found = _objects_of(dataset.uri, storage.list_objects(dataset.uri), field)
-    if not found:
-        what = "no data file under" if dataset.uri.endswith("/") else "no object"
-        raise DataError(
-            reason=Reason.DATASET_NOT_FOUND,
-            message=f"{field}: there is {what} {dataset.uri}",
-            advice=f"Upload the data there, or correct the URI; a prefix must end in /. Data files are {KNOWN}.",
-        )
-    _check_room(found, directory.parent)
-    return list(zip((item.uri for item in found), storage.download(found, directory), strict=True))
 
 
 def _objects_of(uri: str, listed: Sequence[StoredObject], field: str) -> list[StoredObject]:
@@ -122,10 +130,23 @@ def _objects_of(uri: str, listed: Sequence[StoredObject], field: str) -> list[St
             message=f"{field}: {unreadable[0].uri} is of no known format by its name",
             advice=f"Upload it as one of {KNOWN}.",
         )
+    if not found:
+        what = "no data file under" if uri.endswith("/") else "no object"
+        raise DataError(
+            reason=Reason.DATASET_NOT_FOUND,
+            message=f"{field}: there is {what} {uri}",
+            advice=f"Upload the data there, or correct the URI; a prefix must end in /. Data files are {KNOWN}.",
+        )
     return found
 
 
-def _check_room(objects: Sequence[StoredObject], directory: Path) -> None:
+def check_room(objects: Sequence[StoredObject], directory: Path) -> None:
+    """Check that objects fit the disk.
+
+    Raises:
+        SettingsError: they do not.
+
+    """
     directory.mkdir(parents=True, exist_ok=True)
     needed, free = sum(item.size for item in objects), shutil.disk_usage(directory).free
     if needed > free:

@@ -3,6 +3,7 @@
 Weights are safetensors or refused: a pickle runs code when it is read. Code that comes with a model is never run.
 """
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,18 @@ def first_line(error: Exception) -> str:
     """An error of a library in one line of at most 300 characters."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def context_length(directory: Path) -> int | None:
+    """Tokens that the model takes at once, by its config.json; None where that does not say."""
+    try:
+        config = json.loads((directory / "config.json").read_text())
+    except ValueError as error:
+        raise model_invalid(f"config.json is no JSON: {first_line(error)}", "upload it anew") from None
+    sections = [config, config.get("text_config")] if isinstance(config, dict) else []
+    for section in sections:
+        for name in ("max_position_embeddings", "n_positions"):
+            length = section.get(name) if isinstance(section, dict) else None
+            if isinstance(length, int) and length > 0:
+                return length
+    return None

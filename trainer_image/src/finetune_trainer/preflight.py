@@ -1,42 +1,78 @@
 """Preflight: what can be checked on a CPU is checked before a GPU is requested. Torch is not imported."""
 
 import logging
+import sys
+import time
 from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
 from finetune_trainer.context import Context
-from finetune_trainer.data.prepare import prepare
 from finetune_trainer.errors import SettingsError
-from finetune_trainer.fetch import fetch_data, fetch_model
+from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import finished_result
+from finetune_trainer.prepared_document import PreparedDocument, list_objects, write_document
+from finetune_trainer.prepared_store import remove_unused, store_root
+from finetune_trainer.progress_lines import ProgressLines
+from finetune_trainer.ready import DataRoom, Ready, accept, publish_findings
+from finetune_trainer.resolve import resolve
 
 LOG: Final = logging.getLogger(__name__)
 
 
 def preflight(context: Context) -> TrainerReport:
-    """Check model, data and output of a job; or report its result, where the output already holds it.
+    """Check model, data and output of a job, and make its data ready; or report its result, where the output holds it.
 
     Raises:
         TrainerError: naming what is wrong and what to do.
 
     """
-    spec = context.request.spec
-    data = fetch_data(context.storage, spec.data, context.work_dir)
-    finished = finished_result(context.storage, context.layout, context.identity(data.digest))
+    spec, storage = context.request.spec, context.storage
+    progress = ProgressLines(sys.stdout)
+    progress.stage("loading")
+    listing = list_data(storage, spec.data)
+    data = fetch_data(storage, spec.data, listing, context.work_dir)
+    finished = finished_result(storage, context.layout, context.identity(data.digest))
     if finished is not None:
         LOG.info("the output already holds this job's result")
         return context.adopt(finished)
-    directory = fetch_model(context.storage, spec.model.uri, context.work_dir, weights=False)
+    model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=False)
     context.stop.check()
-    prepared = prepare(spec.data, data.files, load_tokenizer(directory))
-    LOG.info("%d rows to train on, %d to test on", len(prepared.train), len(prepared.test))
+    room = DataRoom(context, load_tokenizer(model_directory), model_directory, progress)
+    ready = _make_ready(context, room, data)
+    remove_unused(storage, store_root(context), ready.uri, time.time())
+    document = PreparedDocument(
+        spec_digest=context.request.spec_digest,
+        data_digest=data.digest,
+        listing=list_objects(listing),
+        store_uri=ready.uri,
+        store_digest=ready.digest,
+        settings=resolve(spec),
+        longest=ready.index.longest,
+        data=ready.index.summary(data.digest),
+    )
     report = context.draft.add(
-        outcome="succeeded", data=prepared.summary(data.digest), report_uri=context.layout.preflight
+        outcome="succeeded",
+        report_uri=context.layout.preflight,
+        prepared=write_document(context, document),
+        settings=document.reasons,
+        estimate=document.estimate,
     )
     _check_output(context, report)
     return report
+
+
+def _make_ready(context: Context, room: DataRoom, data: FetchedData) -> Ready:
+    """The data in S3, accepted by this job's settings."""
+    uri = room.uri(data.digest)
+    ready = room.find(uri, whole=False)
+    index = ready.index if ready else room.prepare(data)
+    report_uri = publish_findings(context, room.directory, index)
+    context.draft.add(data=index.summary(data.digest, report_uri))
+    LOG.info("%d rows to train on, %d to test on", index.train.rows, index.test.rows)
+    accept(context, index)
+    return ready or room.publish(uri)
 
 
 def _check_output(context: Context, report: TrainerReport) -> None:

@@ -7,13 +7,11 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
-from finetune_api.request import TrainerRequest
 from finetune_trainer.context import Context
-from finetune_trainer.errors import DataError
-from finetune_trainer.fetch import fetch_data
 from finetune_trainer.output import finished_result, remove_checkpoints
+from finetune_trainer.prepared_document import read_document
+from finetune_trainer.source_data import refuse_changed_data
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -29,9 +27,9 @@ def train_job(context: Context, verify_options: Sequence[str]) -> TrainerReport:
         TrainerError: naming what went wrong and what to do.
 
     """
-    data = fetch_data(context.storage, context.request.spec.data, context.work_dir)
-    identity = context.identity(data.digest)
-    _refuse_changed_data(context.request, data.digest)
+    document = read_document(context)
+    refuse_changed_data(context, document)
+    identity = context.identity(document.data_digest)
     finished = finished_result(context.storage, context.layout, identity)
     if finished is not None:
         LOG.info("the output already holds this job's result; nothing is trained")
@@ -39,13 +37,4 @@ def train_job(context: Context, verify_options: Sequence[str]) -> TrainerReport:
         return context.adopt(finished)
     from finetune_trainer.attempt import attempt  # noqa: PLC0415
 
-    return attempt(context, data, identity, verify_options)
-
-
-def _refuse_changed_data(request: TrainerRequest, digest: str) -> None:
-    if request.data_digest != digest:
-        raise DataError(
-            reason=Reason.DATASET_CHANGED,
-            message=f"the data's digest is {digest}, but {request.data_digest} was validated",
-            advice="Restore the data, or create another FinetuneJob, with another spec.output.uri, to train on it.",
-        )
+    return attempt(context, document, identity, verify_options)

@@ -34,6 +34,10 @@ class StoredObject:
     uri: str
     size: int
     """Bytes."""
+    etag: str = ""
+    """The service's mark of the content: another content has another one."""
+    modified: float = 0.0
+    """When it was last written, in seconds since 1970 by the service's clock."""
 
     @property
     def name(self) -> str:
@@ -102,7 +106,15 @@ class Storage:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
         with translated("list", prefix):
             found = [item for page in pages for item in page.get("Contents", [])]
-        return [StoredObject(f"s3://{bucket}/{item['Key']}", item["Size"]) for item in found]
+        return [
+            StoredObject(
+                f"s3://{bucket}/{item['Key']}",
+                item["Size"],
+                item.get("ETag", "").strip('"'),
+                item["LastModified"].timestamp(),
+            )
+            for item in found
+        ]
 
     def download(self, objects: Sequence[StoredObject], directory: Path) -> list[Path]:
         """Stream objects into a directory, several at once, each under its own name.

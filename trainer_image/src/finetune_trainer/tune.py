@@ -14,7 +14,7 @@ from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.context import Context
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.plan import plan_digest, plan_steps
-from finetune_trainer.data.prepare import Prepared
+from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.data.prompts import Prompt, PromptSets, make_prompts
 from finetune_trainer.evaluate.compare import ExampleResult, compare
 from finetune_trainer.evaluate.measure import Measured, measure
@@ -145,7 +145,7 @@ def _train(job: Job, model: Any) -> None:
 
 def _longest(prepared: Prepared, prompts: PromptSets, new_tokens: int) -> int:
     """Tokens of the longest sequence that the model will see."""
-    rows = max(item.length for item in prepared.train)
+    rows = prepared.index.longest
     asked = [*prompts.plain, *(prompts.few_shot or [])]
     return max(rows, *(len(prompt.token_ids) + max(new_tokens, len(prompt.answer_ids)) for prompt in asked))
 

@@ -15,6 +15,8 @@ class Item:
     """Index of the label in the spec's order, for a classifier; -1 where there is none."""
     dataset: int = 0
     """Index of its data set in the list that the spec names it in."""
+    cut: int = 0
+    """Tokens that its longest sequence lost to `spec.data.maxTokens`."""
 
     @property
     def source(self) -> Source:

@@ -1,156 +1,212 @@
-"""From local files to token ids: everything about the data that can go wrong goes wrong here, before a GPU is taken.
+"""From local files to prepared data: everything about the data that can go wrong goes wrong here, on a CPU.
 
-Preflight and training both call `prepare` on the same bytes and get the same result. Torch is not imported.
+Every row is read once. While a batch is encoded in one thread (tokenizers let go of Python's lock), the next one is
+read and parsed in another; what has become of a batch is taken up in order, so that threads decide nothing. Memory is
+bounded by three batches and one shard per side, whatever the size of the files. Torch is not imported.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, Protocol
 
-from finetune_api.conditions import Reason
-from finetune_api.report import DataSummary
-from finetune_api.spec.data import Data, Dataset
-from finetune_trainer.data.encode import Encoder, Tokenized
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune_api.spec.data import Data
+from finetune_trainer.data.formats.base import RawRow
 from finetune_trainer.data.item import Item
-from finetune_trainer.data.problems import Problems, RowError
-from finetune_trainer.data.read import read_rows
-from finetune_trainer.data.rows import Row, parse_row
-from finetune_trainer.data.split import split_rows
-from finetune_trainer.data.template import Render, make_render
-from finetune_trainer.errors import DataError
+from finetune_trainer.data.problems import Problems, RowError, Source
+from finetune_trainer.data.quarantine import BadRows, QuarantineFile
+from finetune_trainer.data.rows import Row
+from finetune_trainer.data.sample import Sample, order_mark
+from finetune_trainer.data.shape import Shape
+from finetune_trainer.data.split import SIDES, Side, Splitter
+from finetune_trainer.data.store import FileNames, SideWriter
+from finetune_trainer.data.store_index import BAD_ROWS, CHOSEN, EXAMPLES, INDEX, TEST_ROWS, SideIndex, StoreIndex
+from finetune_trainer.data.stream import Batch, DatasetFiles, Meter, RowReader
+from finetune_trainer.data.tensors import map_arrays, write_arrays
 
-LocalFiles = list[tuple[str, Path]]
-"""Files of one data set in order: the name the user knows (URI) and where its copy lies."""
+EXAMPLE_ROWS: Final = 16
+"""The most that `evaluation.fewShot` can ask for."""
+_AHEAD: Final = 2
+"""Batches that may wait for the encoder."""
+
+Encoded = list[list[Item] | RowError]
+Numbers = NDArray[np.int64]
 
 
-Piece = TypeVar("Piece", Row, Tokenized)
+class Watch(Protocol):
+    """Sees every row as it goes by; the data report is made so."""
+
+    def row(self, side: Side, dataset: int, row: Row, items: Sequence[Item]) -> None:
+        """A good row."""
+
+    def bad(self, source: Source, error: RowError) -> None:
+        """A bad one."""
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetFiles:
-    """The data sets of `spec.data`, fetched."""
+class _Placed:
+    """A batch on its way through the encoder: rows that are left out are gone from it."""
 
-    train: list[tuple[Dataset, LocalFiles]]
-    validation: list[tuple[Dataset, LocalFiles]] = field(default_factory=list)
-    test: list[tuple[Dataset, LocalFiles]] = field(default_factory=list)
+    dataset: int
+    rows: list[Row]
+    raws: list[RawRow]
+    digests: list[bytes]
+    sides: list[Side]
+    numbers: list[int]
+    """Of each row among those of its side."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The data, ready for training and evaluation."""
+class Preparation:
+    """One run over all rows."""
 
-    train: list[Item]
-    validation: list[Item]
-    test: list[Row]
-    """Rows to compare base and tuned model on; `prompts.make_prompts` turns them into prompts."""
-    examples: list[Row]
-    """Training rows, from which worked examples for few-shot prompts are chosen."""
-    encoder: Encoder
-    render: Render
-    max_tokens: int
-    """Rows are cut to this length."""
-    longest_row: int
-    truncated_rows: int
-    left_out_rows: int
-    """Rows of listed data sets left out because they are test (or validation) rows too."""
+    def __init__(
+        self,
+        data: Data,
+        shape: Shape,
+        directory: Path,
+        *,
+        max_tokens: int,
+        test_rows: int,
+        watch: Watch | None = None,
+        on_batch: Callable[[Meter], None] = lambda _meter: None,
+    ) -> None:
+        """Get ready to prepare data in an empty directory.
 
-    def summary(self, digest: str) -> DataSummary:
-        """What is known about the data; `digest` is that of its files."""
-        return DataSummary(
-            digest=digest,
-            train_rows=len(self.train),
-            validation_rows=len(self.validation),
-            test_rows=len(self.test),
-            train_tokens=sum(item.length for item in self.train),
-            supervised_tokens=sum(sequence.targets for item in self.train for sequence in item.sequences),
-            longest_row=self.longest_row,
-            truncated_rows=self.truncated_rows,
-            left_out_rows=self.left_out_rows,
+        Args:
+            data: What the spec says of the data.
+            shape: How its rows are read and encoded.
+            directory: Where the prepared data goes.
+            max_tokens: What `shape` cuts sequences to.
+            test_rows: `spec.evaluation.maxRows`.
+            watch: Sees every row.
+            on_batch: Called between batches; may raise to stop.
+
+        """
+        self._shape, self._directory, self._max_tokens = shape, directory, max_tokens
+        self._watch, self._on_batch = watch, on_batch
+        self._bad = QuarantineFile(directory / BAD_ROWS)
+        self._problems = Problems(keep=self._keep_bad)
+        self._splitter = Splitter(data)
+        self._placed = dict.fromkeys(SIDES, 0)
+        self._files = FileNames()
+        self._writers = {side: SideWriter(directory, side, self._files) for side in SIDES}
+        self._tests = Sample(directory / "tests.part", test_rows)
+        self._examples = Sample(directory / "examples.part", EXAMPLE_ROWS, distinct=True)
+
+    def run(self, files: DatasetFiles) -> StoreIndex:
+        """Read, split and encode all rows. Bad ones are counted and kept aside; the caller judges.
+
+        Raises:
+            DataError: a data set holds no rows.
+
+        """
+        meter = Meter(files.size)
+        reader = RowReader(self._shape, self._problems, meter)
+        under_way: deque[tuple[_Placed, Future[Encoded]]] = deque()
+        with ThreadPoolExecutor(1) as encoder:
+            for side in SIDES:
+                self._splitter.begin(side)
+                for batch in reader.batches(side, files.side(side)):
+                    placed = self._place(side, batch)
+                    under_way.append((placed, encoder.submit(self._shape.encode, placed.rows)))
+                    if len(under_way) > _AHEAD:
+                        self._take(*under_way.popleft())
+                    self._on_batch(meter)
+            while under_way:
+                self._take(*under_way.popleft())
+        return self._finish(meter)
+
+    def _place(self, listed: Side, batch: Batch) -> _Placed:
+        digests = [row.digest() for row in batch.rows]
+        placed = _Placed(batch.dataset, [], [], [], [], [])
+        sides = self._splitter.place(listed, digests)
+        for row, raw, digest, side in zip(batch.rows, batch.raws, digests, sides, strict=True):
+            if side is None:
+                continue
+            placed.rows.append(row)
+            placed.raws.append(raw)
+            placed.digests.append(digest)
+            placed.sides.append(side)
+            placed.numbers.append(self._placed[side])
+            self._placed[side] += 1
+        return placed
+
+    def _take(self, batch: _Placed, encoded: "Future[Encoded]") -> None:
+        """Write what a batch has become."""
+        good: dict[Side, list[tuple[int, list[Item]]]] = {side: [] for side in SIDES}
+        for place, items in enumerate(encoded.result()):
+            row, side = batch.rows[place], batch.sides[place]
+            if isinstance(items, RowError):
+                self._problems.add(row.source, items, batch.raws[place])
+                continue
+            if batch.dataset:
+                items = [replace(item, dataset=batch.dataset) for item in items]  # noqa: PLW2901
+            good[side].append((batch.numbers[place], items))
+            if side != "validation":
+                self._offer(side, batch, place)
+            if self._watch is not None:
+                self._watch.row(side, batch.dataset, row, items)
+        for side, rows in good.items():
+            self._writers[side].add(rows)
+
+    def _offer(self, side: Side, batch: _Placed, place: int) -> None:
+        sample = self._tests if side == "test" else self._examples
+        row = batch.rows[place]
+
+        def line() -> bytes:
+            return _line(batch.dataset, row.source, batch.raws[place])
+
+        sample.offer(order_mark(batch.digests[place]), batch.numbers[place], line)
+
+    def _keep_bad(self, source: Source, error: RowError, row: RawRow | None) -> None:
+        self._bad.add(source, error, row)
+        if self._watch is not None:
+            self._watch.bad(source, error)
+
+    def _finish(self, meter: Meter) -> StoreIndex:
+        self._bad.close()
+        sides = {side: writer.finish() for side, writer in self._writers.items()}
+        self._examples.write(self._directory / EXAMPLES)
+        tested = np.array(self._tests.write(self._directory / TEST_ROWS), np.int64)
+        chosen = {"test": _positions(self._directory, sides["test"], tested)[0]}
+        dropped = self._splitter.dropped_validation()
+        if dropped.any():
+            kept, rows = _positions(self._directory, sides["validation"], np.flatnonzero(~dropped))
+            chosen["validation"] = kept
+            sides["validation"] = sides["validation"].model_copy(update={"rows": rows})
+        write_arrays(self._directory / CHOSEN, chosen)
+        index = StoreIndex(
+            **sides,
+            files=self._files.named,
+            rows_read=meter.rows,
+            repeats=self._splitter.repeats(),
+            bad=BadRows.of(self._problems),
+            max_tokens=self._max_tokens,
         )
+        (self._directory / INDEX).write_text(index.model_dump_json(indent=1))
+        return index
 
 
-def prepare(data: Data, files: DatasetFiles, tokenizer: Any) -> Prepared:
-    """Read, split, render and encode all rows; `tokenizer` is a fast tokenizer of transformers.
-
-    Raises:
-        DataError: rows that cannot be used (the first ten named, with the total), or a side without rows.
-        SettingsError: the tokenizer lacks what the template needs.
-
-    """
-    max_tokens = data.max_tokens or 1024
-    problems = Problems()
-    listed = {name: _read_side(name, getattr(files, name), problems) for name in ("train", "validation", "test")}
-    problems.raise_if_any()
-    sides = split_rows(listed["train"], listed["validation"], listed["test"], data.split)
-    encoder = Encoder(tokenizer)
-    render = make_render(data.template, tokenizer, encoder.special_tokens)
-
-    def encode(rows: list[Row]) -> list[Tokenized]:
-        return _encode_all(rows, encoder, render, problems)
-
-    def shorten(rows: list[Tokenized]) -> list[Tokenized]:
-        return _shorten_all(rows, encoder, max_tokens, problems)
-
-    whole = encode(sides.train)
-    train, validation = shorten(whole), shorten(encode(sides.validation))
-    shorten(encode(sides.test))  # only to find rows that evaluation could not use
-    problems.raise_if_any()
-    return Prepared(
-        train=[Item((row,)) for row in train],
-        validation=[Item((row,)) for row in validation],
-        test=sides.test,
-        examples=sides.train,
-        encoder=encoder,
-        render=render,
-        max_tokens=max_tokens,
-        longest_row=max(len(row.token_ids) for row in whole),
-        truncated_rows=sum(len(row.token_ids) > max_tokens for row in whole),
-        left_out_rows=sides.left_out,
-    )
+def _line(dataset: int, source: Source, raw: RawRow) -> bytes:
+    """A row as it is kept for evaluation: enough to parse it again. Read back by `prepared.open_prepared`."""
+    place: dict[str, Any] = {"dataset": dataset, "file": source.file, "number": source.number, "unit": source.unit}
+    # A value that JSON has no form for stands in a column that is not used: parsing takes text and numbers alone.
+    return json.dumps({**place, "row": raw}, default=str).encode()
 
 
-def _read_side(name: str, datasets: list[tuple[Dataset, LocalFiles]], problems: Problems) -> list[Row]:
-    rows: list[Row] = []
-    for dataset, files in datasets:
-        before = len(rows) + problems.total
-        for label, path in files:
-            rows += _read_file(label, path, dataset, problems)
-        if len(rows) + problems.total == before:
-            raise DataError(
-                reason=Reason.DATASET_EMPTY,
-                message=f"data.{name}: {dataset.uri} holds no rows",
-                advice="upload the rows or remove the data set from the job",
-            )
-    return rows
-
-
-def _read_file(label: str, path: Path, dataset: Dataset, problems: Problems) -> list[Row]:
-    rows = []
-    for source, raw in read_rows(label, path, problems):
-        try:
-            rows.append(parse_row(raw, dataset.columns, source))
-        except RowError as error:
-            problems.add(source, error)
-    return rows
-
-
-def _encode_all(rows: list[Row], encoder: Encoder, render: Render, problems: Problems) -> list[Tokenized]:
-    def encode(row: Row) -> Tokenized:
-        return encoder.encode_exchanges(render(encoder.escape(row.turns)), row.source)
-
-    return _each(rows, encode, problems)
-
-
-def _shorten_all(rows: list[Tokenized], encoder: Encoder, max_tokens: int, problems: Problems) -> list[Tokenized]:
-    return _each(rows, lambda row: encoder.shorten(row, max_tokens), problems)
-
-
-def _each(items: list[Piece], change: Callable[[Piece], Tokenized], problems: Problems) -> list[Tokenized]:
-    changed = []
-    for item in items:
-        try:
-            changed.append(change(item))
-        except RowError as error:
-            problems.add(item.source, error)
-    return changed
+def _positions(directory: Path, side: SideIndex, rows: Numbers) -> tuple[Numbers, int]:
+    """Positions of the items of some rows among all items of a side, and how many of the rows have items."""
+    found, start, met = [np.empty(0, np.int64)], 0, 0
+    for shard in side.shards:
+        numbers = map_arrays(directory / shard)["rows"]
+        places = np.flatnonzero(np.isin(numbers, rows))
+        found.append(places + start)
+        start += len(numbers)
+        met += len(np.unique(numbers[places]))  # a shard ends between rows
+    return np.concatenate(found), met

@@ -1,13 +1,14 @@
 """Bad rows, gathered so that a user repairs a data set in one go instead of one row per run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
-
-from finetune_api.conditions import Reason
-from finetune_trainer.errors import DataError
+from typing import Any, Final, Literal
 
 SHOWN: Final = 10
 """Bad rows that a message spells out; the rest are counted."""
+
+Unit = Literal["line", "row", "index"]
+"""Lines and rows (of Parquet) count from 1; an index into a JSON array from 0, as every language does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,7 @@ class Source:
     file: str
     number: int | None = None
     """None: the file as a whole."""
-    unit: Literal["line", "row", "index"] = "line"
-    """Lines and rows (of Parquet) count from 1; an index into a JSON array from 0, as every language does."""
+    unit: Unit = "line"
 
     def __str__(self) -> str:
         if self.number is None:
@@ -34,6 +34,8 @@ class RowError(ValueError):
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}; {remedy}")
         self.problem, self.remedy = problem, remedy
+        self.text: str | None = None
+        """The row as it stands in the file, where it could not even be parsed."""
 
 
 class FileError(RowError):
@@ -44,33 +46,26 @@ class FileError(RowError):
         self.source = source
 
 
+KeepBad = Callable[[Source, RowError, dict[str, Any] | None], None]
+"""Takes a bad row: where it stands, what is wrong with it, and the object, where one could be read."""
+
+
 @dataclass(slots=True)
 class Problems:
     """Bad rows met so far, over all files."""
 
+    keep: KeepBad | None = None
+    """Called with each of them."""
     total: int = 0
     shown: list[str] = field(default_factory=list)
+    files: int = 0
+    """Files among them that could not be read to their end: nobody knows how many rows are missing."""
 
-    def add(self, source: Source, error: RowError) -> None:
+    def add(self, source: Source, error: RowError, row: dict[str, Any] | None = None) -> None:
         """Note one bad row."""
         self.total += 1
+        self.files += isinstance(error, FileError)
         if len(self.shown) < SHOWN:
             self.shown.append(f"{source}: {error}")
-
-    def raise_if_any(self) -> None:
-        """End the run if a row was bad.
-
-        Raises:
-            DataError: naming the first bad rows and how many there are.
-
-        """
-        if not self.total:
-            return
-        rows = "1 row" if self.total == 1 else f"{self.total} rows"
-        rest = self.total - len(self.shown)
-        lines = [f"{rows} cannot be used", *self.shown, *([f"... and {rest} more"] if rest else [])]
-        raise DataError(
-            reason=Reason.DATASET_INVALID,
-            message="\n".join(lines),
-            advice="repair or remove these rows, upload the file again and create the job under a new name",
-        )
+        if self.keep is not None:
+            self.keep(source, error, row)

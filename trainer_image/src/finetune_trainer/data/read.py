@@ -10,6 +10,7 @@ from finetune_trainer.data.formats.json_array import read_json
 from finetune_trainer.data.formats.jsonl import read_jsonl
 from finetune_trainer.data.formats.start import check_start
 from finetune_trainer.data.formats.table import read_csv, read_tsv
+from finetune_trainer.data.formats.text import read_text
 from finetune_trainer.data.formats.unpack import PACKINGS, open_unpacked
 from finetune_trainer.data.problems import FileError, Problems, RowError, Source
 
@@ -19,6 +20,7 @@ _TEXT: Final[dict[str, Callable[[str, BufferedReader, Limits], Iterator[ReadItem
     ".json": read_json,
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".txt": read_text,
 }
 """Readers of text, which may be packed."""
 _PARQUET: Final = ".parquet"
@@ -40,13 +42,20 @@ def looks_like_data(name: str) -> bool:
     return is_packed and Path(outer.stem).suffix in (*_TEXT, _PARQUET) and not is_data_file(name)
 
 
-def read_rows(label: str, path: Path, problems: Problems, limits: Limits = LIMITS) -> Iterator[tuple[Source, RawRow]]:
+def read_rows(
+    label: str,
+    path: Path,
+    problems: Problems,
+    limits: Limits = LIMITS,
+    on_bytes: Callable[[int], None] = lambda _count: None,
+) -> Iterator[tuple[Source, RawRow]]:
     """The objects of one file with their places; what is not an object goes to `problems`.
 
-    `label` is the name the user knows the file by (its URI).
+    `label` is the name the user knows the file by (its URI). `on_bytes` is told how many bytes of the file were read,
+    as they are (of Parquet, never).
     """
     try:
-        for source, item in _read(label, path, limits):
+        for source, item in _read(label, path, limits, on_bytes):
             if isinstance(item, RowError):
                 problems.add(source, item)
             else:
@@ -55,7 +64,7 @@ def read_rows(label: str, path: Path, problems: Problems, limits: Limits = LIMIT
         problems.add(error.source, error)
 
 
-def _read(label: str, path: Path, limits: Limits) -> Iterator[ReadItem]:
+def _read(label: str, path: Path, limits: Limits, on_bytes: Callable[[int], None]) -> Iterator[ReadItem]:
     if not is_data_file(label):
         raise FileError(Source(label), "the file's format is not known by its name", f"known are {KNOWN}")
     ending, packing = _ending(label)
@@ -64,7 +73,7 @@ def _read(label: str, path: Path, limits: Limits) -> Iterator[ReadItem]:
 
         yield from read_parquet(label, path, limits)
         return
-    with open_unpacked(label, path, packing, limits) as stream:
+    with open_unpacked(label, path, packing, limits, on_bytes) as stream:
         check_start(label, stream)
         yield from _TEXT[ending](label, stream, limits)
 

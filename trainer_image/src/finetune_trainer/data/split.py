@@ -1,63 +1,133 @@
-"""Rows on three sides: learnt from, followed during training, and compared on at the end.
+"""Which side a row is on: learnt from, followed during training, or compared on at the end.
 
 A row's side depends on its content and the seed alone, so adding rows moves no other row, and equal rows can't be on
-two sides.
+two sides. Where a data set is listed for a side, its rows are taken out of the sides that are learnt from. Data sets
+must be taken in the order test, validation, train: then all but one case is known when a row is met. A digest of 16
+bytes per row is all that is kept.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from finetune_api.base import Message
 from finetune_api.conditions import Reason
-from finetune_api.spec.data import Split
-from finetune_trainer.data.rows import Row
+from finetune_api.spec.data import Data
 from finetune_trainer.errors import DataError
 
+Side = Literal["train", "validation", "test"]
+SIDES: Final[tuple[Side, ...]] = ("test", "validation", "train")
+"""In the order in which their data sets are taken."""
 
-@dataclass(frozen=True, slots=True)
-class Splits:
-    """The three sides."""
+_BYTES: Final = 16
+"""Of a digest. Two different rows among 10 million have the same with a probability of 1e-25."""
+_DIGEST: Final = np.dtype(f"S{_BYTES}")
 
-    train: list[Row]
-    validation: list[Row]
-    test: list[Row]
-    left_out: int
-    """Rows of listed data sets left out because a side closer to the final comparison holds the same row."""
+Digests = NDArray[np.bytes_]
 
 
-def split_rows(train: list[Row], validation: list[Row], test: list[Row], split: Split) -> Splits:
-    """Cut the sides that are not listed off `train`, and keep test rows out of everything learnt from.
+class Repeats(Message):
+    """Equal rows, over all data sets."""
+
+    duplicates: dict[Side, int] = Field(default={})
+    """Rows of a side that stand on it more than once; each counts but the first."""
+    train_test: int = 0
+    """Rows listed to train on that are left out because they are test rows too."""
+    train_validation: int = 0
+    """The same with validation rows."""
+    validation_test: int = 0
+    """Rows listed for validation that are left out because they are test rows too."""
+
+    @property
+    def left_out(self) -> int:
+        """Rows of listed data sets left out."""
+        return self.train_test + self.train_validation + self.validation_test
+
+
+class Splitter:
+    """Puts rows on sides, in the order in which they are met."""
+
+    def __init__(self, data: Data) -> None:
+        self._seed = data.split.seed
+        self._test_share = 0.0 if data.test else data.split.test
+        self._validation_share = 0.0 if data.validation else data.split.validation
+        self._cuts_test_off_listed = bool(data.validation) and not data.test
+        self._seen: dict[Side, bytearray] = {side: bytearray() for side in SIDES}
+        self._reserved: dict[Side, Digests] = {}
+        self._left_out = {"train_test": 0, "train_validation": 0, "validation_test": 0}
+
+    def begin(self, listed: Side) -> None:
+        """From now on rows come from the data sets listed for this side."""
+        earlier = SIDES[: SIDES.index(listed)]
+        self._reserved = {side: np.unique(self._digests(side)) for side in earlier}
+
+    def place(self, listed: Side, digests: Sequence[bytes]) -> list[Side | None]:
+        """The side of each row, by the digest of its content.
+
+        None for a row that is left out, because it is a test or validation row too.
+        """
+        sides: list[Side | None] = [self._cut(digest) if listed == "train" else listed for digest in digests]
+        asked = np.array([digest[:_BYTES] for digest in digests], _DIGEST)
+        for reserved, rows in self._reserved.items():
+            for index in np.flatnonzero(_contains(rows, asked)):
+                # A row that falls to the test side is compared on, whatever else it is listed for.
+                if sides[index] not in (None, "test"):
+                    sides[index] = None
+                    self._left_out[f"{listed}_{reserved}"] += 1
+        for side, digest in zip(sides, digests, strict=True):
+            if side is not None:
+                self._seen[side] += digest[:_BYTES]
+        return sides
+
+    def dropped_validation(self) -> NDArray[np.bool_]:
+        """Of each row placed on the validation side in order, whether it has turned out to be a test row too.
+
+        Only where validation is listed and the test side is cut off train: then test rows are met last.
+        """
+        followed = self._digests("validation")
+        if not self._cuts_test_off_listed:
+            return np.zeros(len(followed), bool)
+        return _contains(np.unique(self._digests("test")), followed)
+
+    def repeats(self) -> Repeats:
+        """What stands more than once. Ends the splitter's work."""
+        dropped = self.dropped_validation()
+        followed = self._digests("validation")[~dropped]
+        counts = dict(self._left_out)
+        counts["validation_test"] += int(dropped.sum())
+        sides: dict[Side, Digests] = {
+            "train": self._digests("train"), "validation": followed, "test": self._digests("test")
+        }  # fmt: skip
+        return Repeats(duplicates={side: _repeated(digests) for side, digests in sides.items()}, **counts)
+
+    def _cut(self, digest: bytes) -> Side:
+        fraction = hash_fraction(self._seed, digest)
+        if fraction < self._test_share:
+            return "test"
+        return "validation" if fraction < self._test_share + self._validation_share else "train"
+
+    def _digests(self, side: Side) -> Digests:
+        """A view, not a copy."""
+        return np.frombuffer(self._seen[side], _DIGEST)
+
+
+def hash_fraction(seed: int, digest: bytes) -> float:
+    """A number in [0, 1) that depends on the seed and the row's content alone."""
+    mark = hashlib.sha256(f"{seed}:".encode() + digest).digest()
+    return int.from_bytes(mark[:6], "big") / 2**48
+
+
+def require_rows(*, train: int, test: int) -> None:
+    """Check that a job has something to learn from and something to compare on.
 
     Raises:
         DataError: a side that is needed has no rows.
 
     """
-    sides: dict[str, list[Row]] = {"train": [], "validation": list(validation), "test": list(test)}
-    test_share = 0.0 if test else split.test
-    validation_share = 0.0 if validation else split.validation
-    for row in train:
-        place = hash_fraction(split.seed, row)
-        side = "test" if place < test_share else "validation" if place < test_share + validation_share else "train"
-        sides[side].append(row)
-    listed = sum(map(len, sides.values()))
-    compared = {row.digest() for row in sides["test"]}
-    followed = _without(sides["validation"], compared)
-    learnt = _without(sides["train"], compared | {row.digest() for row in followed})
-    left_out = listed - len(learnt) - len(followed) - len(sides["test"])
-    _require_rows(learnt, sides["test"])
-    return Splits(learnt, followed, sides["test"], left_out)
-
-
-def hash_fraction(seed: int, row: Row) -> float:
-    """A number in [0, 1) that depends on the seed and the row's content alone."""
-    mark = hashlib.sha256(f"{seed}:".encode() + row.digest()).digest()
-    return int.from_bytes(mark[:6], "big") / 2**48
-
-
-def _without(rows: list[Row], digests: set[bytes]) -> list[Row]:
-    return [row for row in rows if row.digest() not in digests]
-
-
-def _require_rows(train: list[Row], test: list[Row]) -> None:
     if not train:
         raise DataError(
             reason=Reason.DATASET_EMPTY,
@@ -70,3 +140,18 @@ def _require_rows(train: list[Row], test: list[Row]) -> None:
             message="there are no test rows to compare base and tuned model on",
             advice="list data.test, raise data.split.test, or add rows",
         )
+
+
+def _contains(ordered: Digests, wanted: Digests) -> NDArray[np.bool_]:
+    """Whether each wanted digest is among those in order."""
+    if not len(ordered):
+        return np.zeros(len(wanted), bool)
+    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    found: NDArray[np.bool_] = ordered[places] == wanted
+    return found
+
+
+def _repeated(digests: Digests) -> int:
+    """How many stand there already; they are sorted in place, to need no more memory."""
+    digests.sort()
+    return int((digests[1:] == digests[:-1]).sum())

@@ -17,31 +17,51 @@ else:
     from backports import zstd
 
 _BUFFER: Final = 128 << 10
-_OPENERS: Final[dict[str, Callable[[Path], BinaryIO]]] = {
-    ".gz": lambda path: cast("BinaryIO", gzip.open(path, "rb")),  # noqa: SIM115  _Unpacked closes it
-    ".zst": lambda path: cast("BinaryIO", zstd.open(path, "rb")),
+_OPENERS: Final[dict[str, Callable[[BinaryIO], BinaryIO]]] = {
+    ".gz": lambda file: cast("BinaryIO", gzip.open(file, "rb")),  # noqa: SIM115  _Unpacked closes it
+    ".zst": lambda file: cast("BinaryIO", zstd.open(file, "rb")),
 }
 PACKINGS: Final = tuple(_OPENERS)
 """Endings of packed files."""
 
 
-def open_unpacked(label: str, path: Path, packing: str | None, limits: Limits) -> io.BufferedReader:
-    """A file's bytes, unpacked if `packing` is one of PACKINGS. Reading raises FileError where they are damaged."""
+def open_unpacked(
+    label: str, path: Path, packing: str | None, limits: Limits, on_bytes: Callable[[int], None] = lambda _count: None
+) -> io.BufferedReader:
+    """A file's bytes, unpacked if `packing` is one of PACKINGS. Reading raises FileError where they are damaged.
+
+    `on_bytes` is told how many bytes of the file itself were read.
+    """
+    file: io.BufferedReader = io.BufferedReader(_Metered(path, on_bytes), _BUFFER)
     if packing is None:
-        return path.open("rb")
-    return io.BufferedReader(_Unpacked(label, path, packing, limits), _BUFFER)
+        return file
+    return io.BufferedReader(_Unpacked(label, path, packing, limits, file), _BUFFER)
+
+
+class _Metered(io.FileIO):
+    """A file that tells what is read of it."""
+
+    def __init__(self, path: Path, on_bytes: Callable[[int], None]) -> None:
+        super().__init__(path)
+        self._on_bytes = on_bytes
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer) or 0
+        self._on_bytes(count)
+        return count
 
 
 class _Unpacked(io.RawIOBase):
     """Counts what comes out of a packed file and says in the user's words what is wrong with it."""
 
-    def __init__(self, label: str, path: Path, packing: str, limits: Limits) -> None:
+    def __init__(self, label: str, path: Path, packing: str, limits: Limits, file: BinaryIO) -> None:
         super().__init__()
         self._source = Source(label)
         self._limit = self._left = limits.unpacked(path.stat().st_size)
         self._what = {".gz": "gzip", ".zst": "zstd"}[packing]
         self._empty = path.stat().st_size == 0
-        self._inner = _OPENERS[packing](path)
+        self._file = file
+        self._inner = _OPENERS[packing](file)
 
     def readable(self) -> bool:
         return True
@@ -71,4 +91,5 @@ class _Unpacked(io.RawIOBase):
 
     def close(self) -> None:
         self._inner.close()
+        self._file.close()
         super().close()

@@ -1,0 +1,51 @@
+"""Rows marked by odd characters or by what looks like personal data: counts and first places, over all rows."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from finetune_trainer.data.problems import Source
+from finetune_trainer.data.report.content import Oddity, OddityKind, Pii, PiiKind
+from finetune_trainer.data.report.oddities import find_oddities
+from finetune_trainer.data.report.outline import outline
+from finetune_trainer.data.report.pii import count_pii
+
+
+@dataclass(slots=True)
+class _Mark:
+    first: Source
+    rows: int = 0
+    matches: int = 0
+
+
+class Marks:
+    """Counts of both; the strings themselves are dropped at once."""
+
+    def __init__(self) -> None:
+        self._oddities: dict[OddityKind, _Mark] = {}
+        self._pii: dict[PiiKind, _Mark] = {}
+
+    def add(self, text: str, source: Source) -> None:
+        """Look through one row's text."""
+        shape = outline(text)
+        for odd in find_oddities(text, shape):
+            self._oddities.setdefault(odd, _Mark(source)).rows += 1
+        for kind, count in count_pii(text, shape).items():
+            mark = self._pii.setdefault(kind, _Mark(source))
+            mark.rows += 1
+            mark.matches += count
+
+    def oddities(self) -> list[Oddity]:
+        """Kinds that were met, in the order of their definition."""
+        return [
+            Oddity(kind=kind, rows=mark.rows, first=str(mark.first))
+            for kind in get_args(OddityKind)
+            if (mark := self._oddities.get(kind))
+        ]
+
+    def pii(self) -> list[Pii]:
+        """Kinds that were met, in the order of their definition."""
+        return [
+            Pii(kind=kind, rows=mark.rows, matches=mark.matches, first=str(mark.first))
+            for kind in get_args(PiiKind)
+            if (mark := self._pii.get(kind))
+        ]

@@ -1,0 +1,131 @@
+"""Prepared data written to disk, a shard at a time, so that any amount of it needs one shard's memory.
+
+A shard holds whole items of one side, flat:
+
+token_ids   int32 [tokens]        of all its sequences
+weights     uint8 or float32 [tokens]  loss weights; bytes where all of them are 0 or 1
+lengths     int32 [sequences]     tokens of each sequence
+sequences   uint8 [items]         sequences of each item
+tokens      int32 [items]         of all its sequences
+targets     int32 [items]         supervised tokens that can be predicted
+target_weights float32 [items]    their summed weights
+labels      int32 [items]         Item.label
+datasets    int16 [items]         Item.dataset
+cuts        int32 [items]         Item.cut
+files       int32 [items]         where its row stands: index into `files` of `store.json`
+numbers     int64 [items]         and the row's number there
+rows        int64 [items]         its row's number among those of its side, from 0
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from finetune_trainer.data.item import Item
+from finetune_trainer.data.problems import Source
+from finetune_trainer.data.split import Side
+from finetune_trainer.data.store_index import NamedFile, SideIndex
+from finetune_trainer.data.tensors import Array, Arrays, write_arrays
+
+SHARD_BYTES: Final = 64 << 20
+
+
+class FileNames:
+    """Numbers for the files that items come from."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self.named: list[NamedFile] = []
+
+    def number(self, source: Source) -> int:
+        """The number of a row's file."""
+        found = self._numbers.get(source.file)
+        if found is None:
+            found = self._numbers[source.file] = len(self.named)
+            self.named.append(NamedFile(label=source.file, unit=source.unit))
+        return found
+
+
+class SideWriter:
+    """Writes the items of one side."""
+
+    def __init__(self, directory: Path, side: Side, files: FileNames, shard_bytes: int = SHARD_BYTES) -> None:
+        self._directory, self._side, self._files, self._shard_bytes = directory, side, files, shard_bytes
+        self._parts: list[Arrays] = []
+        self._bytes = 0
+        self._shards: list[str] = []
+        self._totals = dict.fromkeys(("rows", "items", "tokens", "supervised", "longest", "cut_rows"), 0)
+
+    def add(self, rows: Sequence[tuple[int, Sequence[Item]]]) -> None:
+        """Take many rows at once: the number of each on this side, and what it became."""
+        self._totals["rows"] += len(rows)
+        items = [(number, item) for number, made in rows for item in made]
+        if not items:
+            return
+        part = self._flatten(items)
+        self._parts.append(part)
+        self._bytes += sum(array.nbytes for array in part.values())
+        self._count(part)
+        if self._bytes >= self._shard_bytes:
+            self._write()
+
+    def finish(self) -> SideIndex:
+        """Write what is left and tell what was written."""
+        if self._parts:
+            self._write()
+        return SideIndex(shards=self._shards, **self._totals)
+
+    def _flatten(self, items: Sequence[tuple[int, Item]]) -> Arrays:
+        sequences = [sequence for _, item in items for sequence in item.sequences]
+        weights = _joined([np.asarray(sequence.weights, np.float32) for sequence in sequences])
+        lengths = np.array([len(sequence.token_ids) for sequence in sequences], np.int32)
+        per_item = np.array([len(item.sequences) for _, item in items], np.uint8)
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        ends = (starts + lengths)[np.cumsum(per_item, dtype=np.int64) - 1]  # of each item, in tokens
+        targets = weights.copy()
+        targets[starts] = 0  # nothing comes before a first token that could predict it
+        sources = [item.source for _, item in items]
+        is_binary = bool(((weights == 0) | (weights == 1)).all())
+        return {
+            "token_ids": _joined([np.asarray(sequence.token_ids, np.int32) for sequence in sequences]),
+            "weights": weights.astype(np.uint8) if is_binary else weights,
+            "lengths": lengths,
+            "sequences": per_item,
+            "tokens": _between(np.arange(1, len(weights) + 1), ends).astype(np.int32),
+            "targets": _between(np.cumsum(targets > 0), ends).astype(np.int32),
+            "target_weights": _between(np.cumsum(targets, dtype=np.float64), ends).astype(np.float32),
+            "labels": np.array([item.label for _, item in items], np.int32),
+            "datasets": np.array([item.dataset for _, item in items], np.int16),
+            "cuts": np.array([item.cut for _, item in items], np.int32),
+            "files": np.array([self._files.number(source) for source in sources], np.int32),
+            "numbers": np.array([-1 if source.number is None else source.number for source in sources], np.int64),
+            "rows": np.array([number for number, _ in items], np.int64),
+        }
+
+    def _count(self, part: Arrays) -> None:
+        totals = self._totals
+        first = np.cumsum(part["sequences"], dtype=np.int64) - part["sequences"]
+        longest = np.maximum.reduceat(part["lengths"], first) + part["cuts"]
+        totals["items"] += len(part["rows"])
+        totals["tokens"] += len(part["token_ids"])
+        totals["supervised"] += int(part["targets"].sum())
+        totals["longest"] = max(totals["longest"], int(longest.max()))
+        totals["cut_rows"] += len(np.unique(part["rows"][part["cuts"] > 0]))
+
+    def _write(self) -> None:
+        name = f"{self._side}-{len(self._shards):05d}.safetensors"
+        names = list(self._parts[0])
+        write_arrays(self._directory / name, {each: _joined([part[each] for part in self._parts]) for each in names})
+        self._shards.append(name)
+        self._parts, self._bytes = [], 0
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    return np.concatenate(arrays)
+
+
+def _between(running: Array, ends: Array) -> Array:
+    """Sums of the pieces that end before `ends`, from a running sum."""
+    return np.diff(running[ends - 1], prepend=0)

@@ -1,0 +1,137 @@
+"""Rows of many files in batches: large enough for a tokenizer, small enough for memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from finetune_api.conditions import Reason
+from finetune_api.spec.data import Columns, Dataset
+from finetune_trainer.data.formats.base import RawRow
+from finetune_trainer.data.problems import Problems, RowError
+from finetune_trainer.data.read import read_rows
+from finetune_trainer.data.rows import Row
+from finetune_trainer.data.shape import Shape
+from finetune_trainer.data.split import Side
+from finetune_trainer.errors import DataError
+
+LocalFiles = list[tuple[str, Path]]
+"""Files of one data set in order: the name the user knows (URI) and where its copy lies."""
+
+BATCH_ROWS: Final = 1024
+BATCH_CHARACTERS: Final = 2 << 20
+"""A batch ends with the row that reaches either."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFiles:
+    """The data sets of `spec.data`, fetched."""
+
+    train: list[tuple[Dataset, LocalFiles]]
+    validation: list[tuple[Dataset, LocalFiles]] = field(default_factory=list)
+    test: list[tuple[Dataset, LocalFiles]] = field(default_factory=list)
+
+    def side(self, side: Side) -> list[tuple[Dataset, LocalFiles]]:
+        """The data sets listed for a side."""
+        found: list[tuple[Dataset, LocalFiles]] = getattr(self, side)
+        return found
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(
+            path.stat().st_size
+            for datasets in (self.train, self.validation, self.test)
+            for _, files in datasets
+            for _, path in files
+        )
+
+
+@dataclass(slots=True)
+class Meter:
+    """How far reading has come."""
+
+    total: int
+    """Bytes of all files."""
+    done: int = 0
+    rows: int = 0
+    """Rows read, bad ones too."""
+
+    def add(self, count: int) -> None:
+        """Bytes were read."""
+        self.done += count
+
+
+@dataclass(slots=True)
+class Batch:
+    """Parsed rows with the objects that they were parsed from."""
+
+    dataset: int
+    """Index of their data set in its list."""
+    rows: list[Row] = field(default_factory=list)
+    raws: list[RawRow] = field(default_factory=list)
+    characters: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it should be worked on before more is read."""
+        return len(self.rows) >= BATCH_ROWS or self.characters >= BATCH_CHARACTERS
+
+
+class RowReader:
+    """Reads and parses rows; bad ones go to `problems`."""
+
+    def __init__(self, shape: Shape, problems: Problems, meter: Meter) -> None:
+        self._shape, self._problems, self._meter = shape, problems, meter
+
+    def batches(self, side: Side, datasets: list[tuple[Dataset, LocalFiles]]) -> Iterator[Batch]:
+        """All rows that a side lists, in order.
+
+        Raises:
+            DataError: a data set holds no rows.
+
+        """
+        meter = self._meter
+        for index, (dataset, files) in enumerate(datasets):
+            before = meter.rows
+            for label, path in files:
+                done = meter.done
+                yield from self._file(label, path, index, dataset.columns)
+                meter.done = done + path.stat().st_size
+            if meter.rows == before:
+                raise DataError(
+                    reason=Reason.DATASET_EMPTY,
+                    message=f"data.{side}: {dataset.uri} holds no rows",
+                    advice="upload the rows or remove the data set from the job",
+                )
+
+    def _file(self, label: str, path: Path, index: int, columns: Columns | None) -> Iterator[Batch]:
+        batch, parse = Batch(index), self._shape.parse
+        unread = Problems(keep=self._problems.add)
+        for source, raw in read_rows(label, path, unread, on_bytes=self._meter.add):
+            self._meter.rows += 1
+            try:
+                row = parse(raw, columns, source)
+            except RowError as error:
+                self._problems.add(source, error, raw)
+                continue
+            batch.rows.append(row)
+            batch.raws.append(raw)
+            batch.characters += _characters(raw)
+            if batch.is_full:
+                yield batch
+                batch = Batch(index)
+        self._meter.rows += unread.total
+        if batch.rows:
+            yield batch
+
+
+def _characters(value: Any) -> int:
+    """Characters of all texts in an object, about."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_characters, value.values()))
+    if isinstance(value, list):
+        return sum(map(_characters, value))
+    return 1

@@ -1,0 +1,187 @@
+"""The data made ready: found in S3 as an earlier job left it, or prepared now and left there."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from finetune_api.conditions import Reason
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_trainer.context import Context
+from finetune_trainer.data.prepare import Preparation
+from finetune_trainer.data.prepared import Prepared, open_prepared
+from finetune_trainer.data.quarantine import refuse_bad_rows
+from finetune_trainer.data.shape import Shape
+from finetune_trainer.data.shapes import make_shape
+from finetune_trainer.data.split import require_rows
+from finetune_trainer.data.store_index import BAD_ROWS, INDEX, REPORTS, SMALL, StoreIndex
+from finetune_trainer.data.stream import Meter
+from finetune_trainer.errors import DataError
+from finetune_trainer.fetch import FetchedData
+from finetune_trainer.model_files import context_length
+from finetune_trainer.prepared_document import PreparedDocument
+from finetune_trainer.prepared_store import (
+    download_store,
+    find_store,
+    mark_used,
+    store_key,
+    store_root,
+    upload_store,
+)
+from finetune_trainer.progress_lines import ProgressLines
+from finetune_trainer.source_data import fetch_validated
+
+LOG: Final = logging.getLogger(__name__)
+_RAW_TEXT_TOKENS: Final = 1024
+"""Length of the pieces that raw text is cut into, where the spec leaves it open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Prepared data that lies in S3."""
+
+    uri: str
+    """Prefix of the store."""
+    digest: str
+    """Of the files of it that training reads."""
+    directory: Path
+    """Its copy on disk: all of it, or where it was found by preflight, the small files."""
+    index: StoreIndex
+
+
+def token_limit(spec: FinetuneJobSpec, model_directory: Path) -> int:
+    """What sequences are cut to: `spec.data.maxTokens`, or what the model takes at once."""
+    if spec.data.max_tokens is not None:
+        return spec.data.max_tokens
+    context = context_length(model_directory)
+    if spec.objective.type == "continued-pretraining":
+        return min(_RAW_TEXT_TOKENS, context or _RAW_TEXT_TOKENS)
+    return context or _RAW_TEXT_TOKENS
+
+
+class DataRoom:
+    """Where one job's data is made ready."""
+
+    def __init__(self, context: Context, tokenizer: Any, model_directory: Path, progress: ProgressLines) -> None:
+        """The base model's tokenizer, and its directory on disk with or without weights.
+
+        Raises:
+            SettingsError: the tokenizer lacks what the template needs.
+
+        """
+        spec = context.request.spec
+        self._context, self._model_directory, self._progress = context, model_directory, progress
+        self.max_tokens = token_limit(spec, model_directory)
+        self.shape: Shape = make_shape(spec.objective, spec.data, tokenizer, self.max_tokens)
+        self.directory = context.work_dir / "prepared"
+
+    def uri(self, data_digest: str) -> str:
+        """Where the data with this digest lies once it is prepared."""
+        spec = self._context.request.spec
+        return f"{store_root(self._context)}{store_key(spec, data_digest, self._model_directory, self.max_tokens)}/"
+
+    def find(self, uri: str, *, whole: bool) -> Ready | None:
+        """The data as an earlier job has left it, if it has; without its token ids where not `whole`."""
+        storage = self._context.storage
+        manifest = find_store(storage, uri)
+        if manifest is None:
+            return None
+        mark_used(self._context, uri)
+        self._empty()
+        if not download_store(storage, uri, manifest, self.directory, None if whole else SMALL):
+            return None
+        LOG.info("the data lies prepared under %s", uri)
+        return Ready(uri, manifest.digest, self.directory, self._index())
+
+    def prepare(self, data: FetchedData) -> StoreIndex:
+        """Read and encode every row on disk. Bad ones are kept aside; `accept` judges."""
+        spec = self._context.request.spec
+        self._empty()
+        preparation = Preparation(
+            spec.data,
+            self.shape,
+            self.directory,
+            max_tokens=self.max_tokens,
+            test_rows=spec.evaluation.max_rows,
+            on_batch=self._on_batch,
+        )
+        return preparation.run(data.files)
+
+    def publish(self, uri: str) -> Ready:
+        """Leave what was prepared for other jobs, and for training."""
+        mark_used(self._context, uri)
+        manifest = upload_store(self._context.storage, self.directory, uri)
+        return Ready(uri, manifest.digest, self.directory, self._index())
+
+    def _index(self) -> StoreIndex:
+        return StoreIndex.model_validate_json((self.directory / INDEX).read_text())
+
+    def _empty(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+
+    def _on_batch(self, meter: Meter) -> None:
+        self._context.stop.check()
+        self._progress.validated(rows=meter.rows, done=meter.done, total=meter.total)
+
+
+def accept(context: Context, index: StoreIndex) -> None:
+    """Judge prepared data by the job's own settings.
+
+    Raises:
+        DataError: too many bad rows, or a side that is needed has none.
+
+    """
+    refuse_bad_rows(index.bad, index.rows_read, context.request.spec.data)
+    require_rows(train=index.train.rows, test=index.test.rows)
+
+
+def publish_findings(context: Context, directory: Path, index: StoreIndex) -> str | None:
+    """Upload what people look at: the data report, and the rows put into quarantine.
+
+    Returns:
+        The report's URI, if there is one.
+
+    """
+    storage, layout = context.storage, context.layout
+    if context.request.spec.data.on_bad_row == "quarantine" and index.bad.total:
+        storage.upload(directory / BAD_ROWS, layout.quarantine)
+    for name in REPORTS:
+        if (directory / name).exists():
+            storage.upload(directory / name, layout.data_report("html" if name.endswith("html") else "json"))
+    return layout.data_report("html") if (directory / REPORTS[0]).exists() else None
+
+
+def open_ready(
+    context: Context, document: PreparedDocument, tokenizer: Any, model_directory: Path, progress: ProgressLines
+) -> Prepared:
+    """The prepared data that the document names; prepared again where it was removed meanwhile.
+
+    Raises:
+        DataError: DatasetChanged; it is not what was validated.
+
+    """
+    room = DataRoom(context, tokenizer, model_directory, progress)
+    ready = room.find(document.store_uri, whole=True) or _prepare_again(context, document, room)
+    if ready.digest != document.store_digest:
+        raise _changed(f"{ready.uri} has the digest {ready.digest}, but {document.store_digest} was validated")
+    return open_prepared(ready.directory, context.request.spec.data, room.shape, tokenizer)
+
+
+def _prepare_again(context: Context, document: PreparedDocument, room: DataRoom) -> Ready:
+    LOG.info("%s is gone; the data is prepared again", document.store_uri)
+    data = fetch_validated(context, document)
+    uri = room.uri(data.digest)
+    if uri != document.store_uri:
+        raise _changed(f"{document.store_uri} is gone, and this trainer would prepare the data otherwise")
+    accept(context, room.prepare(data))
+    return room.publish(uri)
+
+
+def _changed(message: str) -> DataError:
+    return DataError(
+        reason=Reason.DATASET_CHANGED,
+        message=f"the prepared data is not what preflight validated: {message}",
+        advice="create the FinetuneJob anew under another name and another spec.output.uri",
+    )
