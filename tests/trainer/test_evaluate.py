@@ -5,12 +5,15 @@ import torch
 
 from finetune_api.spec.evaluation import Evaluation
 from finetune_trainer.data.problems import Source
-from finetune_trainer.data.prompts import Prompt
+from finetune_trainer.data.prompts import Prompt, PromptSets
 from finetune_trainer.errors import StopRequested
-from finetune_trainer.evaluate.compare import compare
+from finetune_trainer.evaluate.answers import AnswerExaminer
+from finetune_trainer.evaluate.compare import Measured
+from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.generate import generate
-from finetune_trainer.evaluate.measure import Measured, measure
+from finetune_trainer.evaluate.metrics import METRICS, language_tables
 from finetune_trainer.evaluate.score import RowLoss
+from finetune_trainer.evaluate.watch import Watch
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13, 14], [15], [16, 17], [9, 9, 9, 9], [200, 100]]
 
@@ -60,19 +63,22 @@ def prompt(line, question="q", reference="r", token_ids=(5, 6, 7), answer_ids=(8
     return Prompt(token_ids, answer_ids, question, reference, Source("test.jsonl", line))
 
 
-def measured(model, tokenizer, prompts, *, progress=None, should_stop=lambda: False):
-    return measure(
-        model, tokenizer, prompts, evaluation=Evaluation(max_new_tokens=8, batch_size=2), stop_ids=frozenset({1}),
-        batch_tokens=64, on_progress=progress or (lambda _done, _total: None), should_stop=should_stop,
+def examiner(
+    prompts, tokenizer=None, *, few_shot=None, datasets=None, metrics=("exact_match",), heartbeat=lambda: None,
+    should_stop=lambda: False,
+):  # fmt: skip
+    bench = Bench(
+        evaluation=Evaluation(max_new_tokens=8, batch_size=2), metrics=metrics, tokenizer=tokenizer, batch_tokens=64,
+        seed=0, watch=Watch(heartbeat, should_stop),
     )  # fmt: skip
+    return AnswerExaminer(bench, PromptSets(prompts, few_shot, frozenset({1})), datasets or ["test-0"] * len(prompts))
 
 
-def test_measuring_reports_progress_to_the_last_row(tiny_model, tokenizer):
-    seen = []
-    result = measured(tiny_model, tokenizer, [prompt(n) for n in range(5)], progress=lambda *step: seen.append(step))
-    assert seen[-1] == (10, 10)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert len(result.answers) == len(result.losses) == 5
+def test_every_batch_answered_or_scored_is_a_sign_of_life(tiny_model, tokenizer):
+    beats = []
+    found = examiner([prompt(n) for n in range(5)], tokenizer, heartbeat=lambda: beats.append(1)).base(tiny_model)
+    assert len(beats) == 3 + 1, "three batches of two answers, one batch of losses"
+    assert len(found.answers) == len(found.tables["loss"]) == len(found.tables["exact_match"]) == 5
 
 
 def test_a_stop_request_is_honoured_between_two_tokens(tiny_model, tokenizer):
@@ -84,60 +90,79 @@ def test_a_stop_request_is_honoured_between_two_tokens(tiny_model, tokenizer):
         return polls > 3
 
     with pytest.raises(StopRequested):
-        measured(tiny_model, tokenizer, [prompt(1)], should_stop=should_stop)
+        examiner([prompt(1)], tokenizer, should_stop=should_stop).base(tiny_model)
     assert polls == 4, "eight tokens were asked for"
 
 
-def result(answers, losses):
-    return Measured(answers, [RowLoss(total, tokens) for total, tokens in losses])
+def test_worked_examples_are_a_rival_that_sees_other_prompts(tiny_model, tokenizer):
+    few_shot = [prompt(1, token_ids=(9, 9, 5, 6, 7))]
+    asked = examiner([prompt(1)], tokenizer, few_shot=few_shot)
+    rivals = asked.rivals(tiny_model)
+    assert list(rivals) == ["few_shot"]
+    assert rivals["few_shot"].tables["loss"].tolist() != asked.base(tiny_model).tables["loss"].tolist()
+    assert asked.longest == 5 + 8
+    assert examiner([prompt(1)], tokenizer).rivals(tiny_model) == {}
 
 
+NAMES = ("token_f1", "exact_match", "chrf")
 ROWS = [prompt(1, reference="dog"), prompt(2, reference="a fox"), prompt(3, reference="cat")]
+
+
+def result(answers, losses):
+    scores = {name: METRICS[name].table(answers, [row.reference for row in ROWS]) for name in NAMES}
+    return Measured(answers, scores | language_tables([RowLoss(total, tokens) for total, tokens in losses]))
+
+
 BASE = result(["dog", "", "dgo"], [(2.0, 1), (9.0, 3), (1.0, 2)])
 TUNED = result(["dog", "a fox", "cat"], [(1.0, 1), (3.0, 3), (0.5, 2)])
 
 
 def test_the_comparison_has_the_asked_metrics_first_then_loss_and_perplexity():
-    metrics = ["token_f1", "exact_match", "chrf"]
-    found, rows = compare(ROWS, baseline=BASE, rivals={}, tuned=TUNED, metrics=metrics, seed=0)
-    assert [metric.name for metric in found.metrics] == [
-        "token_f1",
-        "exact_match",
-        "chrf",
-        "loss",
-        "perplexity",
-    ]
+    found, rows = examiner(ROWS, metrics=NAMES).compare(baseline=BASE, rivals={}, tuned=TUNED)
+    assert [metric.name for metric in found.metrics] == [*NAMES, "loss", "perplexity"]
     by_name = {metric.name: metric for metric in found.metrics}
     exact, loss = by_name["exact_match"], by_name["loss"]
     assert (exact.baseline, exact.tuned) == pytest.approx((1 / 3, 1.0))
     assert (loss.baseline, loss.tuned) == pytest.approx((12 / 6, 4.5 / 6)), "weighted by tokens"
     assert by_name["perplexity"].tuned == pytest.approx(2.718281828 ** (4.5 / 6))
     assert not loss.higher_is_better
-    assert [metric.interval for metric in found.metrics] == [
-        "bootstrap",
-        "tango",
-        "bootstrap",
-        "bootstrap",
-        "bootstrap",
-    ]
+    assert [metric.interval for metric in found.metrics] == ["bootstrap", "tango", *["bootstrap"] * 3]
     assert all(metric.low <= metric.delta <= metric.high for metric in found.metrics)
     assert all(metric.rivals == [] for metric in found.metrics)
     assert [row.source for row in rows] == ["test.jsonl:1", "test.jsonl:2", "test.jsonl:3"]
     exact_of_second = rows[1].scores["exact_match"]
     assert (exact_of_second.baseline, exact_of_second.rivals, exact_of_second.tuned) == (0.0, {}, 1.0)
+    assert list(rows[1].scores) == [*NAMES, "loss"]
 
 
 def test_an_empty_answer_counts_as_wrong_and_stays_in_the_denominator():
-    found, _ = compare(ROWS, baseline=BASE, rivals={}, tuned=BASE, metrics=["exact_match"], seed=0)
+    found, _ = examiner(ROWS).compare(baseline=BASE, rivals={}, tuned=BASE)
     assert found.rows == 3
     assert found.metrics[0].tuned == pytest.approx(1 / 3)
     assert found.metrics[0].verdict == "inconclusive"
 
 
 def test_the_base_with_worked_examples_is_a_third_model_with_its_own_interval():
-    found, rows = compare(ROWS, baseline=BASE, rivals={"few_shot": TUNED}, tuned=TUNED, metrics=["exact_match"], seed=0)
-    exact = found.metrics[0]
-    (rival,) = exact.rivals
+    found, rows = examiner(ROWS).compare(baseline=BASE, rivals={"few_shot": TUNED}, tuned=TUNED)
+    (rival,) = found.metrics[0].rivals
     assert (rival.name, rival.score) == ("few_shot", 1.0)
     assert rival.low < 0 < rival.high
     assert rows[2].rivals["few_shot"] == "cat"
+
+
+def test_a_rival_is_left_out_of_a_metric_that_it_does_not_have():
+    bare = Measured(BASE.answers, {"exact_match": BASE.tables["exact_match"]})
+    found, rows = examiner(ROWS).compare(baseline=BASE, rivals={"majority": bare}, tuned=TUNED)
+    assert [len(metric.rivals) for metric in found.metrics] == [1, 0, 0]
+    assert rows[0].scores["loss"].rivals == {}
+
+
+def test_the_headline_is_told_by_data_set_where_there_are_several():
+    datasets = ["faq", "replay", "faq"]
+    found, rows = examiner(ROWS, datasets=datasets).compare(baseline=BASE, rivals={}, tuned=TUNED)
+    faq, replay = found.slices
+    assert (faq.name, faq.rows, faq.baseline, faq.tuned) == ("faq", 2, 0.5, 1.0)
+    assert (replay.name, replay.rows, replay.baseline, replay.tuned) == ("replay", 1, 0.0, 1.0)
+    assert [row.dataset for row in rows] == datasets
+    whole, _ = examiner(ROWS).compare(baseline=BASE, rivals={}, tuned=TUNED)
+    assert whole.slices == []

@@ -276,7 +276,7 @@ def test_an_error_deep_in_a_long_document_has_its_line_and_column(tmp_path: Path
         ("a.jsonl", True, False), ("A.JSON.GZ", True, False), ("b.v2.csv.zst", True, False), ("c.parquet", True, False),
         ("a.jsonl.bz2", False, True), ("c.parquet.zst", False, True), ("t.tsv.zip", False, True),
         ("readme.md", False, False), ("_SUCCESS", False, False), ("a.jsonl.sha256", False, False),
-        ("model.tar.gz", False, False), (".jsonl", False, False), ("a.txt", False, False),
+        ("model.tar.gz", False, False), (".jsonl", False, False), ("a.txt", True, False),
     ],
 )  # fmt: skip
 def test_data_files_are_known_by_name(name: str, is_data: bool, is_suspicious: bool) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import CHRF
 
 from finetune_trainer.evaluate.intervals import bootstrap, tango
-from finetune_trainer.evaluate.metrics import METRICS, chrf, exact_match, ratio, rouge_l, token_f1
+from finetune_trainer.evaluate.metrics import METRICS, chrf, exact_match, perplexity, ratio, rouge_l, token_f1
 
 TEXTS = st.text("ab cdé猫.", max_size=30)
 
@@ -66,6 +66,12 @@ def test_a_score_is_between_nothing_and_its_score_of_the_reference_itself(name, 
         return float(metric.combine(metric.table([text], [reference]).sum(0)))
 
     assert 0 <= of(answer) <= max(of(reference), 1e-9)
+
+
+def test_the_perplexity_of_any_loss_fits_into_status():
+    assert float(perplexity(np.array([6.0, 3.0]))) == pytest.approx(np.exp(2))
+    huge = float(perplexity(np.array([1e6, 1.0])))
+    assert len(f"{huge:+.4f}") <= 32
 
 
 def pairs(fixed: int, broken: int, rows: int):

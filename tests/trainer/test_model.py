@@ -5,15 +5,12 @@ import shutil
 
 import pytest
 import torch
-from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
 from finetune_api.conditions import Reason
-from finetune_api.spec.training import Lora
 from finetune_trainer.errors import InfrastructureError, SettingsError
-from finetune_trainer.model import attach_lora, check_context, load_base, resolve_device, resolve_dtype
+from finetune_trainer.model import check_context, load_base, resolve_device, resolve_dtype
 from finetune_trainer.model_files import check_model_files, load_tokenizer
-from finetune_trainer.state import trainable
 
 CPU = torch.device("cpu")
 
@@ -131,46 +128,6 @@ def test_a_requested_gpu_that_is_not_visible_fails_and_never_runs_on_the_cpu(mon
 )
 def test_auto_precision_is_bfloat16_on_gpus_alone(precision, device, expected):
     assert resolve_dtype(precision, torch.device(device)) == expected
-
-
-def test_the_adapter_alone_is_trained_in_float32_on_every_linear_layer_but_the_head(tiny_model_dir):
-    base = load_base(tiny_model_dir, dtype=torch.bfloat16, device=CPU)
-    model = attach_lora(base, Lora(), hyperparameters(rank=4))
-    names = dict(trainable(model))
-    assert len(names) == 2 * 7 * 2
-    assert all("lora_" in name and parameter.dtype == torch.float32 for name, parameter in names.items())
-
-
-def test_a_fresh_adapter_changes_nothing_and_its_seed_decides_it(tiny_config):
-    def fresh(seed):
-        torch.manual_seed(0)
-        return attach_lora(LlamaForCausalLM(tiny_config).eval(), Lora(), hyperparameters(rank=4, seed=seed))
-
-    probe = torch.arange(3, 20)[None]
-    torch.manual_seed(0)
-    untouched = LlamaForCausalLM(tiny_config).eval()
-    assert torch.equal(fresh(1)(probe).logits, untouched(probe).logits)
-
-    def equal(one, other):
-        return all(torch.equal(a, b) for (_, a), (_, b) in zip(trainable(one), trainable(other), strict=True))
-
-    assert equal(fresh(1), fresh(1))
-    assert not equal(fresh(1), fresh(2))
-
-
-@pytest.mark.parametrize("target", ["q_prj", "lm_head", "embed_tokens"])
-def test_a_module_that_cannot_get_an_adapter_is_refused_with_those_that_can(tiny_model, target):
-    with pytest.raises(SettingsError, match=target) as caught:
-        attach_lora(tiny_model, Lora(target_modules=["q_proj", target]), hyperparameters())
-    assert "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in caught.value.advice
-
-
-def test_named_modules_alone_get_an_adapter(tiny_model):
-    model = attach_lora(tiny_model, Lora(target_modules=["self_attn.q_proj", "v_proj"]), hyperparameters())
-    assert {name.split(".lora_")[0].rpartition(".")[2] for name, _ in trainable(model)} == {
-        "q_proj",
-        "v_proj",
-    }
 
 
 def test_sequences_longer_than_the_model_s_positions_are_refused(tiny_model):

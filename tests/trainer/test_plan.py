@@ -1,11 +1,11 @@
 """The plan is a pure function, covers every row, and keeps within its budgets."""
 
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_trainer.data.plan import micro_batches, plan_digest, plan_steps
+from finetune_trainer.data.plan import micro_batches, plan_digest, plan_steps, shares
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 SEEDS = st.integers(0, 2**31 - 1)
@@ -36,6 +36,28 @@ def test_micro_batches_cut_a_step_into_batches_within_their_padded_size(lengths,
     assert sorted(row for batch in batches for row in batch) == sorted(step)
     for batch in batches:
         assert len(batch) * max(lengths[row] for row in batch) <= budget or len(batch) == 1
+
+
+@given(LENGTHS, SEEDS, st.integers(16, 200))
+def test_packed_micro_batches_are_within_their_real_tokens_and_no_more_than_padded_ones(lengths, seed, budget):
+    (step,) = plan_steps(lengths, seed=seed, epochs=1, max_steps=None, tokens_per_step=10**6)
+    batches = micro_batches(step, lengths, budget, packing=True)
+    assert sorted(row for batch in batches for row in batch) == sorted(step)
+    for batch, following in zip_longest(batches, batches[1:], fillvalue=None):
+        tokens = sum(lengths[row] for row in batch)
+        assert tokens <= budget or len(batch) == 1
+        assert following is None or tokens + lengths[following[0]] > budget
+    assert len(batches) <= len(micro_batches(step, lengths, budget))
+
+
+@given(LENGTHS, SEEDS, st.integers(1, 5))
+def test_a_step_is_divided_among_processes_as_evenly_as_its_longest_row_allows(lengths, seed, ranks):
+    (step,) = plan_steps(lengths, seed=seed, epochs=1, max_steps=None, tokens_per_step=10**6)
+    divided = shares(step, lengths, ranks)
+    assert len(divided) == ranks
+    assert sorted(row for share in divided for row in share) == sorted(step)
+    tokens = [sum(lengths[row] for row in share) for share in divided]
+    assert max(tokens) - min(tokens) <= max(lengths)
 
 
 def test_the_plan_does_not_change_between_versions():

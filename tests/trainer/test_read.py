@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from finetune_api.spec.data import Columns
+from finetune_trainer.data.instruction import parse_conversation
 from finetune_trainer.data.problems import Problems, RowError, Source
 from finetune_trainer.data.read import read_rows
-from finetune_trainer.data.rows import Turn, parse_row
+from finetune_trainer.data.rows import Turn
 
 GOOD = b'{"instruction": "a", "response": "b"}\n'
 SOURCE = Source("train.jsonl", 1)
@@ -100,7 +101,7 @@ BAD_ROWS = {
 def test_a_row_that_cannot_be_used_says_which_field_and_why(name: str) -> None:
     raw, expected = BAD_ROWS[name]
     with pytest.raises(RowError) as caught:
-        parse_row(raw, None, SOURCE)
+        parse_conversation(raw, None, SOURCE)
     assert expected in str(caught.value)
     assert "; " in str(caught.value), "the remedy follows the problem"
 
@@ -126,9 +127,9 @@ GOOD_ROWS = {
 @pytest.mark.parametrize("name", GOOD_ROWS)
 def test_the_usual_shapes_of_instruction_data_are_recognised(name: str) -> None:
     raw, columns, expected = GOOD_ROWS[name]
-    assert parse_row(raw, columns, SOURCE).turns == expected
+    assert parse_conversation(raw, columns, SOURCE).turns == expected
 
 
 def test_a_named_column_that_is_missing_is_not_replaced_by_a_recognised_one() -> None:
     with pytest.raises(RowError, match="'solution'"):
-        parse_row({"prompt": "q", "answer": "a"}, Columns(response="solution"), SOURCE)
+        parse_conversation({"prompt": "q", "answer": "a"}, Columns(response="solution"), SOURCE)

@@ -8,40 +8,44 @@ from hypothesis import strategies as st
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Data, Dataset, Split
+from finetune_trainer.data.instruction import parse_conversation
 from finetune_trainer.data.problems import Source
-from finetune_trainer.data.rows import Row, Turn, parse_row
+from finetune_trainer.data.rows import Conversation, Turn
 from finetune_trainer.data.split import SIDES, Repeats, Splitter, require_rows
 from finetune_trainer.errors import DataError
 
 LISTED = [Dataset(uri="s3://team/rows.jsonl")]
 
 
-def rows(*questions: object) -> list[Row]:
+Rows = list[Conversation]
+
+
+def rows(*questions: object) -> Rows:
     return [
-        Row((Turn("user", str(question)), Turn("assistant", "a")), Source("rows.jsonl", line))
+        Conversation((Turn("user", str(question)), Turn("assistant", "a")), Source("rows.jsonl", line))
         for line, question in enumerate(questions, start=1)
     ]
 
 
-def asked(side: list[Row]) -> set[str]:
+def asked(side: Rows) -> set[str]:
     return {row.question for row in side}
 
 
 @dataclass
 class Sides:
-    train: list[Row]
-    validation: list[Row]
-    test: list[Row]
+    train: Rows
+    validation: Rows
+    test: Rows
     repeats: Repeats
 
 
-def split_rows(train: list[Row], validation: list[Row], test: list[Row], split: Split, batch: int = 7) -> Sides:
+def split_rows(train: Rows, validation: Rows, test: Rows, split: Split, batch: int = 7) -> Sides:
     """All rows on their sides, placed a few at a time."""
     listed = {"train": train, "validation": validation, "test": test}
     splitter = Splitter(
         Data(train=LISTED, validation=LISTED if validation else [], test=LISTED if test else [], split=split)
     )
-    placed: dict[str, list[Row]] = {side: [] for side in SIDES}
+    placed: dict[str, Rows] = {side: [] for side in SIDES}
     for side in SIDES:
         splitter.begin(side)
         for start in range(0, len(listed[side]), batch):
@@ -108,9 +112,9 @@ def test_listed_test_rows_are_taken_out_of_everything_learnt_from():
 
 
 def test_an_input_and_the_same_text_in_one_turn_are_the_same_row():
-    apart = parse_row({"instruction": "Sum up.", "input": "Rain.", "response": "Wet"}, None, Source("a", 1))
+    apart = parse_conversation({"instruction": "Sum up.", "input": "Rain.", "response": "Wet"}, None, Source("a", 1))
     turns = [{"role": "user", "content": "Sum up.\n\nRain."}, {"role": "assistant", "content": "Wet"}]
-    together = parse_row({"messages": turns}, None, Source("b", 1))
+    together = parse_conversation({"messages": turns}, None, Source("b", 1))
     sides = split_rows([*rows("x"), apart], [], [together], Split(validation=0.0))
     assert sides.repeats.left_out == 1
 

@@ -1,8 +1,10 @@
 """What the model sees and what it learns, for every template; each known trap of other trainers is a test by name."""
 
+import numpy as np
 import pytest
 
 from finetune_api.spec.data import Template
+from finetune_trainer.data.dialogue import Dialogue, Said
 from finetune_trainer.data.encode import Encoder, Tokenized
 from finetune_trainer.data.problems import RowError, Source
 from finetune_trainer.data.rows import Turn
@@ -16,9 +18,10 @@ TWO = (*ONE, Turn("user", "and?"), Turn("assistant", "lazy"))
 
 
 def encode(tokenizer, turns, template=AUTO) -> Tokenized:
-    encoder = Encoder(tokenizer)
-    render = make_render(template, tokenizer, encoder.special_tokens)
-    return encoder.encode_exchanges(render(encoder.escape(turns)), SOURCE)
+    (said,) = Dialogue(template, tokenizer).encode([turns])
+    if isinstance(said, RowError):
+        raise said
+    return said.tokenized(SOURCE)
 
 
 def learnt(tokenizer, row: Tokenized) -> str:
@@ -90,14 +93,15 @@ def test_the_prompt_has_the_same_tokens_in_training_and_generation(make_tokenize
         "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
+    turns = (Turn("user", "the"), Turn("assistant", "do"))
+    row = encode(tokenizer, turns)
     encoder = Encoder(tokenizer)
-    render = make_render(Template(), tokenizer, encoder.special_tokens)
-    (exchange,) = render((Turn("user", "the"), Turn("assistant", "do")))
-    prompt, answer = encoder.encode_exchange(exchange)
-    joint = encoder.encode(exchange.prompt + exchange.answer)
+    (exchange,) = make_render(AUTO, encoder)(turns, False)
+    prompt, joint = encoder.encode_all([exchange.prompt, exchange.prompt + exchange.answer])
     assert joint[: len(prompt)] != prompt, "this pair does merge across the seam, else the test proves nothing"
-    assert prompt == encoder.encode(exchange.prompt)
-    assert tokenizer.decode(prompt + answer) == exchange.prompt + exchange.answer
+    assert row.token_ids[: len(prompt)].tolist() == prompt
+    assert not row.weights[: len(prompt)].any()
+    assert text(tokenizer, row) == exchange.prompt + exchange.answer
 
 
 DROPS_REASONING = (
@@ -180,28 +184,18 @@ def test_auto_is_chat_where_the_tokenizer_has_a_template_and_alpaca_where_not(to
         encode(bare, ONE, Template(name="chat"))
 
 
-def row(prompt: int, answer: int) -> Tokenized:
-    return Tokenized(list(range(10, 10 + prompt + answer)), [False] * prompt + [True] * answer, SOURCE)
+def said(prompt: int, answer: int) -> Said:
+    ids = np.arange(10, 10 + prompt + answer, dtype=np.int32)
+    return Said(ids, np.array([0.0] * prompt + [1.0] * answer, np.float32), answer)
 
 
-def test_a_long_row_loses_the_start_of_its_prompt_and_never_its_answer(tokenizer):
-    short = Encoder(tokenizer).shorten(row(prompt=8, answer=4), max_tokens=6)
-    assert list(short.token_ids) == [16, 17, 18, 19, 20, 21]
-    assert short.targets == 4
+def test_a_long_row_loses_the_start_of_its_prompt_and_never_its_answer():
+    short = said(prompt=8, answer=4).shortened(6, bos_id=None)
+    assert short.token_ids.tolist() == [16, 17, 18, 19, 20, 21]
+    assert short.weights.tolist() == [0, 0, 1, 1, 1, 1]
 
 
-def test_a_cut_row_keeps_its_beginning_of_sequence_token(bos_tokenizer):
-    whole = Tokenized([bos_tokenizer.bos_token_id, *range(10, 20)], [False] * 8 + [True] * 3, SOURCE)
-    short = Encoder(bos_tokenizer).shorten(whole, max_tokens=6)
-    assert list(short.token_ids) == [bos_tokenizer.bos_token_id, 15, 16, 17, 18, 19]
-    assert short.targets == 3
-
-
-@pytest.mark.parametrize(("answer", "fits"), [(5, True), (6, False), (7, False)])
-def test_truncation_never_silently_leaves_no_supervised_token(tokenizer, answer, fits):
-    encoder = Encoder(tokenizer)
-    if fits:
-        assert encoder.shorten(row(3, answer), 6).targets == answer
-    else:
-        with pytest.raises(RowError, match=r"data\.maxTokens = 6"):
-            encoder.shorten(row(3, answer), 6)
+def test_a_cut_row_keeps_its_beginning_of_sequence_token():
+    short = said(prompt=8, answer=3).shortened(6, bos_id=10)
+    assert short.token_ids.tolist() == [10, 16, 17, 18, 19, 20]
+    assert short.weights.tolist() == [0, 0, 0, 1, 1, 1]

@@ -6,7 +6,7 @@ prepared.json                    resolved settings, and where the token ids lie
 data_report.html, .json          what is in the data
 quarantine.jsonl                 bad rows, where spec.data.onBadRow is quarantine
 epochs/0001.json                 claim of attempt 1
-runs/0001/adapter/...            adapter in PEFT's layout
+runs/0001/adapter/...            adapter in PEFT's layout; runs/0001/model/... for a whole model
 runs/0001/report.json            full report; metrics.jsonl and examples.jsonl beside it
 checkpoints/0001-00000040/...    state after step 40, its manifest.json written last
 """

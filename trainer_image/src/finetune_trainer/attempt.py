@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -13,17 +14,19 @@ from finetune_trainer.checkpoint import METRICS, Checkpoints
 from finetune_trainer.context import Context
 from finetune_trainer.epoch import claim
 from finetune_trainer.fetch import fetch_model
-from finetune_trainer.loop import micro_batch_tokens
+from finetune_trainer.lineage import lineage
 from finetune_trainer.manifest import Identity
+from finetune_trainer.methods.checks import check_method
 from finetune_trainer.model import resolve_device
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import remove_checkpoints
+from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument
-from finetune_trainer.publish import commit, upload_adapter, upload_records
+from finetune_trainer.publish import UploadedArtifact, commit, upload_artifact, upload_records
 from finetune_trainer.ready import open_ready
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.tune import EXAMPLES, Job, Tuned, tune
-from finetune_trainer.verify import Sample, SampleRow, verify
+from finetune_trainer.verify import Sample, SampleItem, verify
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ def attempt(
 
     """
     spec, storage, layout = context.request.spec, context.storage, context.layout
+    check_method(spec)
     resolve_device(spec.resources.gpus.count)  # a missing GPU is found before gigabytes are downloaded
     reporter = Reporter(sys.stdout, context.work_dir / METRICS)
     reporter.stage("loading")
@@ -55,6 +59,8 @@ def attempt(
         now=context.clock(),
     )
     context.draft.add(epoch=epoch.number)
+    parent = fetch_parent(storage, spec, context.work_dir)
+    context.draft.add(lineage=lineage(storage, context.request, data_digest=identity.data_digest, parent=parent))
     model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=True)
     context.stop.check()
     prepared = open_ready(context, document, load_tokenizer(model_directory), model_directory, reporter)
@@ -65,33 +71,34 @@ def attempt(
         estimate=document.estimate,
     )
     checkpoints = Checkpoints(epoch, identity, spec.checkpoint.keep, context.work_dir, reporter.metrics, context.clock)
-    job = Job(context, prepared, document.settings, model_directory, checkpoints, reporter)
+    job = Job(context, prepared, document.settings, model_directory, checkpoints, reporter, parent)
     tuned = tune(job)
     _free_memory()
 
     reporter.stage("uploading")
-    adapter = upload_adapter(epoch, tuned.adapter)
+    artifact = upload_artifact(epoch, tuned.artifact)
+    shutil.rmtree(tuned.artifact.directory)  # scratch need not hold a whole model twice beside its base
     records = upload_records(epoch, context.work_dir, (METRICS, EXAMPLES))
     reporter.stage("verifying")
-    difference = verify(context, _sample(job, tuned, adapter.uri), tuned.sample_loss, list(verify_options))
+    difference = verify(context, _sample(job, tuned, artifact), tuned.sample_loss, list(verify_options))
     report = context.draft.add(
         outcome="succeeded",
-        artifact=adapter.artifact(difference),
+        artifact=artifact.artifact(difference),
         checkpoint=None,
         report_uri=f"{layout.run(epoch.number)}report.json",
     )
-    committed = commit(epoch, context.request, identity=identity, adapter=adapter, records=records, report=report)
+    committed = commit(epoch, context.request, identity=identity, artifact=artifact, records=records, report=report)
     remove_checkpoints(storage, layout)
     return report if committed.epoch == epoch.number else context.adopt(committed)
 
 
-def _sample(job: Job, tuned: Tuned, adapter_uri: str) -> Sample:
-    rows = [SampleRow(token_ids=list(row.token_ids), weights=list(row.weights)) for row in tuned.sample]
+def _sample(job: Job, tuned: Tuned, artifact: UploadedArtifact) -> Sample:
     return Sample(
-        adapter_uri=adapter_uri,
+        kind=artifact.saved.kind,
+        artifact_uri=artifact.uri,
         model_directory=str(job.model_directory),
-        batch_tokens=micro_batch_tokens(job.settings),
-        rows=rows,
+        settings=job.settings,
+        items=[SampleItem.of(item) for item in tuned.sample],
     )
 
 

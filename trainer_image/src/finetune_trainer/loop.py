@@ -7,6 +7,9 @@ result.
 
 The device is waited for where losses are read (`StepReader`): every two seconds or so, at validation points and before
 a checkpoint. Only there is it known whether they are finite, so what a checkpoint holds is sound.
+
+Several processes started by torchrun train one model together (`ranks`): each takes its share of a step's items and
+ends the step with the same weights; the first one tells and saves.
 """
 
 import math
@@ -20,10 +23,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from finetune_api.conditions import Reason
-from finetune_trainer.data.plan import Step, micro_batches, plan_digest
+from finetune_trainer.data.plan import Step, micro_batches, plan_digest, shares
 from finetune_trainer.errors import InfrastructureError, StopRequested
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.objectives.base import Task
+from finetune_trainer.packing import enable_packing
+from finetune_trainer.ranks import Ranks
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
@@ -49,7 +54,7 @@ class TrainingOutcome:
 
 
 def micro_batch_tokens(settings: Hyperparameters) -> int:
-    """Padded tokens that go through the model at once."""
+    """Tokens that go through the model at once, padding included."""
     return settings.micro_batch_tokens or min(settings.tokens_per_step, _MICRO_BATCH_TOKENS)
 
 
@@ -70,7 +75,8 @@ def train(
     """Train what `model` has to train in place over `plan`, from `state` if given.
 
     `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state every `every_steps` steps, after
-    the last, and when `should_stop` asks for it.
+    the last, and when `should_stop` asks for it. Of several processes each is given the same `state`, only the first
+    calls the two, and all stop when one is asked to.
 
     Raises:
         DivergedError: a loss or gradient is not finite.
@@ -78,15 +84,17 @@ def train(
 
     """
     run = _Run(model=model, task=task, validation=validation, settings=settings, plan=plan, state=state, clock=clock)
+    if not run.ranks.is_first:
+        on_log, on_checkpoint = _ignore, _ignore
     while run.counters.step < len(plan):
-        if should_stop():
+        if run.ranks.any(should_stop()):
             run.settle(on_log, should_stop)
             on_checkpoint(run.state())
             raise _stopped(run.counters.step, len(plan))
         run.step()
         step = run.counters.step
         saving = step % every_steps == 0 or step == len(plan)
-        if saving or run.is_validation_point() or run.reader.due():
+        if saving or run.is_validation_point() or run.ranks.any(run.reader.due()):
             run.settle(on_log, should_stop)
         if saving:
             on_checkpoint(run.state())
@@ -110,11 +118,17 @@ class _Run:
     ) -> None:
         self.task, self.validation, self.settings, self.plan = task, validation, settings, plan
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
-        self.model, self.optimizer = self.accelerator.prepare(model, _optimizer(model, settings))
+        self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
+        # As for evaluation: accelerate would wrap a model that several ranks train, and sum gradients too often.
+        self.model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare_optimizer(_optimizer(model, settings))
+        self.packing = settings.packing == "auto" and enable_packing(model, _longest(task, validation))
         self.counters = Counters(plan_digest=plan_digest(plan))
         self.resumed_from_step: int | None = None
         if state is not None:
             self._resume(state)
+        self.parameters = [parameter for _, parameter in trainable(model)]
+        self.ranks.start_alike(self.parameters, f"{self.counters.plan_digest} from step {self.counters.step}")
         self.reader = StepReader(len(plan), self.counters, clock)
 
     def step(self) -> None:
@@ -124,10 +138,11 @@ class _Run:
         rate = learning_rate(number, len(self.plan), self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed((self.settings.seed << 32) + number)
+        torch.manual_seed((self.settings.seed << 32) + (self.ranks.index << 22) + number)
         weight = sum(self.task.weight(index) for index in step)
-        loss = self._backward(step, weight)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        loss = self._backward(shares(step, self.task.lengths, self.ranks.count)[self.ranks.index], weight)
+        self.ranks.sum_gradients(self.parameters, loss)
+        norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._count(step, weight)
@@ -177,18 +192,21 @@ class _Run:
         if self.validation is None:
             return None
         try:
-            return mean_loss(self.model, self.validation, self.settings, should_stop)
+            budget = micro_batch_tokens(self.settings)
+            return mean_loss(
+                self.model, self.validation, budget, packing=self.packing, should_stop=should_stop, ranks=self.ranks
+            )
         except InterruptedError:
             return None
 
-    def _backward(self, step: Step, weight: float) -> Tensor:
-        """Gradients of a whole step; its mean loss, still on the device."""
+    def _backward(self, share: Step, weight: float) -> Tensor:
+        """Gradients of this rank's share of a step, and its part of the mean loss, still on the device."""
         self.model.train()
         model = self.accelerator.unwrap_model(self.model)
-        packing = self.settings.packing == "auto"
         total = torch.zeros((), device=self.accelerator.device)
-        for indices in micro_batches(step, self.task.lengths, micro_batch_tokens(self.settings)):
-            loss = self.task.losses(model, indices, packing=packing).sum() / weight
+        budget = micro_batch_tokens(self.settings)
+        for indices in micro_batches(share, self.task.lengths, budget, packing=self.packing):
+            loss = self.task.losses(model, indices, packing=self.packing).sum() / weight
             self.accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -215,25 +233,44 @@ class _Run:
 
 @torch.inference_mode()
 def mean_loss(
-    model: torch.nn.Module, task: Task, settings: Hyperparameters, should_stop: Callable[[], bool] = lambda: False
+    model: torch.nn.Module,
+    task: Task,
+    batch_tokens: int,
+    *,
+    packing: bool,
+    should_stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks | None = None,
 ) -> float:
-    """Weighted mean loss over all items, the same however they are batched.
+    """Weighted mean loss over all items, the same however they are batched or divided among `ranks`.
 
     Raises:
-        InterruptedError: `should_stop` was true between two batches.
+        InterruptedError: `should_stop` was true between two batches, on one of the ranks.
 
     """
+    ranks = ranks or Ranks()
     was_training = model.training
     model.eval()
     everything = tuple(range(len(task.lengths)))
-    total = 0.0
-    for indices in micro_batches(everything, task.lengths, micro_batch_tokens(settings)):
-        if should_stop():
-            model.train(was_training)
-            raise InterruptedError
-        total += float(task.losses(model, indices, packing=settings.packing == "auto").double().sum())
+    share = shares(everything, task.lengths, ranks.count)[ranks.index]
+    total, stopped = 0.0, False
+    for indices in micro_batches(share, task.lengths, batch_tokens, packing=packing):
+        stopped = should_stop()
+        if stopped:
+            break
+        total += float(task.losses(model, indices, packing=packing).double().sum())
     model.train(was_training)
+    if ranks.any(stopped):
+        raise InterruptedError
+    (total,) = ranks.sum(total)
     return total / sum(task.weight(index) for index in everything)
+
+
+def _ignore(_told: object) -> None:
+    """Stand in for what only the first rank does."""
+
+
+def _longest(task: Task, validation: Task | None) -> int:
+    return max(max(some.lengths) for some in (task, validation) if some is not None)
 
 
 def _optimizer(model: torch.nn.Module, settings: Hyperparameters) -> torch.optim.Optimizer:

@@ -1,20 +1,24 @@
 """Cross-entropy on supervised tokens only, summed, so that the caller alone decides what it is a mean over.
 
-*Batches* are padded on the right. Under causal attention no real token sees what follows it, so no attention mask is
-needed, and without one the fast causal kernels run. Padding is known by length, never by id: where the pad token is
-the end-of-sequence token, a mask by id would take away the only lesson in stopping.
+*Batches* are packed, rows end to end in one sequence with attention within each row (`attention`), or padded on the
+right. Under causal attention no real token sees what follows it, so padding needs no attention mask, and without one
+the fast causal kernels run. Padding is known by length, never by id: where the pad token is the end-of-sequence token,
+a mask by id would take away the only lesson in stopping.
 
-*The head* is applied to supervised positions alone, a chunk at a time, in float32. It is frozen, so the gradient with
-respect to the hidden states is computed in the forward pass and no logits are kept.
+*The head* is applied to supervised positions alone, a chunk at a time, in float32, and no logits are kept. Where it is
+frozen, the gradient with respect to the hidden states is computed in the forward pass. Where it is trained, its own
+gradient needs what each loss counts, which only the backward pass knows: the logits are computed again there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from finetune_trainer.attention import packed_inputs
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.model import decoder_and_head
 
@@ -24,12 +28,12 @@ _CHUNK: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows padded on the right to the longest one; n counts the supervised tokens of all rows, in order of row."""
+    """Rows for one pass of the model; n counts the supervised tokens of all rows, in order of row."""
 
     token_ids: Tensor
-    """int64 [rows, length]; padding is 0, which means nothing."""
+    """int64 [rows, length] padded on the right with 0, which means nothing; or packed, [1, tokens]."""
     positions: Tensor
-    """int64 [n]: where in the flattened rows the hidden state stands that predicts each supervised token."""
+    """int64 [n]: where in the flattened token ids the hidden state stands that predicts each supervised token."""
     targets: Tensor
     """int64 [n]: the supervised tokens."""
     weights: Tensor
@@ -38,26 +42,41 @@ class Batch:
     """int64 [n]: the row of each."""
     size: int
     """Rows."""
+    inputs: Mapping[str, Any]
+    """What the model is given beside the token ids."""
 
 
-def collate(rows: Sequence[Tokenized], device: torch.device) -> Batch:
-    """Pad rows to one batch on `device`; positions are found here on the host, so the device is never waited for."""
-    length = max(len(row.token_ids) for row in rows)
-    token_ids = torch.zeros(len(rows), length, dtype=torch.int64)
-    weights = torch.zeros(len(rows), length)
-    for index, row in enumerate(rows):
-        token_ids[index, : len(row.token_ids)] = torch.as_tensor(row.token_ids)
-        # A token is predicted from the state before it.
-        weights[index, : len(row.token_ids) - 1] = torch.as_tensor(row.weights)[1:]
-    flat = weights.view(-1).nonzero()[:, 0]
+def collate(rows: Sequence[Tokenized], device: torch.device, *, packing: bool = False) -> Batch:
+    """One batch of rows on `device`; positions are found here on the host, so the device is never waited for."""
+    lengths = [len(row.token_ids) for row in rows]
+    spaces = lengths if packing else [max(lengths)] * len(rows)
+    token_ids = torch.zeros(sum(spaces), dtype=torch.int64)
+    weights = torch.zeros(sum(spaces))
+    for row, start in zip(rows, accumulate(spaces, initial=0), strict=False):
+        end = start + len(row.token_ids)
+        token_ids[start:end] = torch.as_tensor(row.token_ids)
+        # A token is predicted from the state before it; nothing in its row predicts the first.
+        weights[start : end - 1] = torch.as_tensor(row.weights)[1:]
+    positions = weights.nonzero()[:, 0]
     parts = {
-        "token_ids": token_ids,
-        "positions": flat,
-        "targets": token_ids.view(-1)[flat + 1],
-        "weights": weights.view(-1)[flat],
-        "rows": flat // length,
+        "token_ids": token_ids.view(1 if packing else len(rows), -1),
+        "positions": positions,
+        "targets": token_ids[positions + 1],
+        "weights": weights[positions],
+        "rows": torch.arange(len(rows)).repeat_interleave(torch.tensor(spaces))[positions],
     }
-    return Batch(**{name: part.to(device, non_blocking=True) for name, part in parts.items()}, size=len(rows))
+    return Batch(
+        **{name: part.to(device, non_blocking=True) for name, part in parts.items()},
+        size=len(rows),
+        inputs=packed_inputs(lengths, device) if packing else {},
+    )
+
+
+def hidden_states(model: Any, batch: Batch) -> Tensor:
+    """The decoder's last hidden states [tokens, d], padding included, in the order of the flattened token ids."""
+    decoder, _ = decoder_and_head(model)
+    states: Tensor = decoder(input_ids=batch.token_ids, use_cache=False, **batch.inputs).last_hidden_state
+    return states.flatten(0, 1)
 
 
 def row_losses(model: Any, batch: Batch) -> Tensor:
@@ -67,9 +86,18 @@ def row_losses(model: Any, batch: Batch) -> Tensor:
 
 
 def _token_losses(model: Any, batch: Batch) -> Tensor:
-    decoder, head = decoder_and_head(model)
-    states = decoder(input_ids=batch.token_ids, use_cache=False).last_hidden_state
-    losses: Tensor = _FrozenHeadLoss.apply(states.flatten(0, 1)[batch.positions], batch.targets, head)
+    _, head = decoder_and_head(model)
+    return head_losses(hidden_states(model, batch)[batch.positions], batch.targets, head)
+
+
+def head_losses(states: Tensor, targets: Tensor, head: Any) -> Tensor:
+    """-log p, float32 [n], of targets [n] given hidden states [n, d], through a linear head, trained or frozen."""
+    bias = getattr(head, "bias", None)
+    losses: Tensor
+    if torch.is_grad_enabled() and head.weight.requires_grad:
+        losses = _TrainedHeadLoss.apply(states, targets, head, head.weight, bias)
+    else:
+        losses = _FrozenHeadLoss.apply(states, targets, head)
     return losses
 
 
@@ -77,19 +105,16 @@ class _FrozenHeadLoss(torch.autograd.Function):
     """-log p [n] of targets [n] given hidden states [n, d], through a linear head that is not trained."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, targets: Tensor, head: nn.Module) -> Tensor:
+    def forward(ctx: Any, states: Tensor, targets: Tensor, head: Any) -> Tensor:
         losses = torch.empty(len(targets), dtype=torch.float32, device=states.device)
         gradient = torch.empty_like(states) if states.requires_grad else None
         for start in range(0, len(targets), _CHUNK):
             part = slice(start, start + _CHUNK)
             logits = head(states[part]).float()
-            wanted = targets[part, None]
-            normaliser = logits.logsumexp(dim=-1, keepdim=True)
-            losses[part] = (normaliser - logits.gather(1, wanted)).squeeze(1)
+            losses[part], normaliser = _losses(logits, targets[part])
             if gradient is not None:
-                probabilities = logits.sub_(normaliser).exp_()
-                probabilities.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=torch.float32))
-                gradient[part] = probabilities.to(states.dtype) @ head.weight
+                # Of the head's own format, which autocast can make another one than that of the states.
+                gradient[part] = _slope(logits, normaliser, targets[part]).to(head.weight.dtype) @ head.weight
         ctx.save_for_backward(gradient)
         return losses
 
@@ -97,3 +122,51 @@ class _FrozenHeadLoss(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_outputs[0][:, None].to(gradient.dtype), None, None
+
+
+class _TrainedHeadLoss(torch.autograd.Function):
+    """The same through a head that is trained: its weight [v, d] and bias [v] get gradients, summed in float32."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917  torch passes them by position
+        ctx: Any, states: Tensor, targets: Tensor, head: Any, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        losses = torch.empty(len(targets), dtype=torch.float32, device=states.device)
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            losses[part], _ = _losses(head(states[part]).float(), targets[part])
+        ctx.save_for_backward(states, targets, weight, bias)
+        ctx.head = head
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor | None]:
+        states, targets, weight, bias = ctx.saved_tensors
+        to_states = torch.empty_like(states)
+        to_weight = torch.zeros_like(weight, dtype=torch.float32)
+        to_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            logits = ctx.head(states[part])
+            compute = logits.dtype
+            logits = logits.float()
+            _, normaliser = _losses(logits, targets[part])
+            slope = _slope(logits, normaliser, targets[part]).mul_(grad_outputs[0][part, None])
+            if to_bias is not None:
+                to_bias += slope.sum(dim=0)
+            slope = slope.to(compute)
+            to_states[part] = slope @ weight.to(compute)
+            to_weight += slope.T @ states[part].to(compute)
+        return to_states, None, None, to_weight.to(weight.dtype), None if to_bias is None else to_bias.to(bias.dtype)
+
+
+def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p [n] of targets [n] and the logarithm of the normaliser [n, 1], of logits [n, v]."""
+    normaliser = logits.logsumexp(dim=-1, keepdim=True)
+    return (normaliser - logits.gather(1, targets[:, None])).squeeze(1), normaliser
+
+
+def _slope(logits: Tensor, normaliser: Tensor, targets: Tensor) -> Tensor:
+    """Gradient of each loss with respect to its logits [n, v], which it replaces."""
+    probabilities = logits.sub_(normaliser).exp_()
+    return probabilities.scatter_add_(1, targets[:, None], torch.full_like(targets[:, None], -1, dtype=torch.float32))

@@ -1,17 +1,16 @@
-"""The base model and its adapter: where they compute, in which precision, and what of them is trained."""
+"""The base model: where it computes, in which precision, and what it is made of."""
 
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from finetune_api.conditions import Reason
-from finetune_api.spec.training import Lora
 from finetune_trainer.errors import InfrastructureError, SettingsError
-from finetune_trainer.hyperparameters import Hyperparameters
+from finetune_trainer.methods.quantized import prepare_quantized, quantization
 from finetune_trainer.model_files import check_model_files, first_line, model_invalid
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -45,14 +44,15 @@ def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device) -> Any:
-    """The frozen base model of a local directory, on its device, in evaluation mode.
+def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device, four_bit: bool = False) -> Any:
+    """The frozen base model of a local directory, on its device, in evaluation mode; for qlora in 4 bit.
 
     Raises:
         SettingsError: the directory is no model that can be loaded whole.
 
     """
     check_model_files({path.name for path in directory.iterdir()}, "the model directory")
+    quantized = quantization() if four_bit else None
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             directory,
@@ -61,6 +61,8 @@ def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device) -> A
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            quantization_config=quantized,
+            device_map={"": device} if quantized else None,
         )
     except torch.OutOfMemoryError:
         raise
@@ -71,30 +73,9 @@ def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device) -> A
         ) from error
     _require_all_weights(info)
     model.requires_grad_(False)
-    model = model.to(device).eval()
+    model = (prepare_quantized(model) if quantized else model.to(device)).eval()
     _require_plain_head(model)
     return model
-
-
-def attach_lora(base: Any, lora: Lora, settings: Hyperparameters) -> PeftModel:
-    """Adapters on the frozen base: their weights are float32, drawn from the seed, and the only ones that train.
-
-    Raises:
-        SettingsError: a target module does not exist or is the head.
-
-    """
-    targets = "all-linear" if "all-linear" in lora.target_modules else list(lora.target_modules)
-    if isinstance(targets, list):
-        _check_targets(base, targets)
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    torch.manual_seed(settings.seed)
-    return get_peft_model(base, config, autocast_adapter_dtype=True)
 
 
 def causal_lm(model: Any) -> Any:
@@ -145,17 +126,4 @@ def _require_plain_head(model: Any) -> None:
         raise model_invalid(
             f"{type(model).__name__} changes its logits after the output layer, which this trainer does not support",
             "choose a base model of another architecture (Llama, Qwen and Mistral families work)",
-        )
-
-
-def _check_targets(base: Any, targets: list[str]) -> None:
-    head = base.get_output_embeddings()
-    linear = [name for name, module in base.named_modules() if isinstance(module, nn.Linear) and module is not head]
-    unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in linear)]
-    if unknown:
-        available = sorted({name.rpartition(".")[2] for name in linear})
-        raise SettingsError(
-            reason=Reason.SETTINGS_INVALID,
-            message=f"method.lora.targetModules: {', '.join(unknown)} cannot get an adapter in this base model",
-            advice=f"choose from {', '.join(available)}, or all-linear",
         )

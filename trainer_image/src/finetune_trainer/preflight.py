@@ -7,11 +7,15 @@ from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
+from finetune_trainer.base_model import describe_model, read_config
 from finetune_trainer.context import Context
 from finetune_trainer.errors import SettingsError
+from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
+from finetune_trainer.methods.checks import check_method, check_method_on
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import finished_result
+from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument, list_objects, write_document
 from finetune_trainer.prepared_store import remove_unused, store_root
 from finetune_trainer.progress_lines import ProgressLines
@@ -29,6 +33,8 @@ def preflight(context: Context) -> TrainerReport:
 
     """
     spec, storage = context.request.spec, context.storage
+    check_method(spec)
+    metric_names(spec)
     progress = ProgressLines(sys.stdout)
     progress.stage("loading")
     listing = list_data(storage, spec.data)
@@ -39,6 +45,8 @@ def preflight(context: Context) -> TrainerReport:
         return context.adopt(finished)
     model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=False)
     context.stop.check()
+    check_method_on(spec.method, describe_model(storage, spec.model.uri, read_config(model_directory)))
+    fetch_parent(storage, spec, context.work_dir)
     room = DataRoom(context, load_tokenizer(model_directory), model_directory, progress)
     ready = _make_ready(context, room, data)
     remove_unused(storage, store_root(context), ready.uri, time.time())

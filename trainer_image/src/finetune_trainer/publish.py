@@ -1,42 +1,40 @@
-"""The result in S3: the adapter and its records first, the manifest last and only once.
+"""The result in S3: the artifact and its records first, the manifest last and only once."""
 
-The adapter is in PEFT's own layout: `PeftModel.from_pretrained(base, directory)` of plain peft loads it. The
-tokenizer is not copied, because training does not change it.
-"""
-
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from finetune_api.report import Artifact, TrainerReport
 from finetune_api.request import TrainerRequest
+from finetune_trainer.artifact import SavedArtifact
 from finetune_trainer.epoch import Epoch
 from finetune_trainer.manifest import FileEntry, FinalManifest, Identity, files_digest, upload_files
 from finetune_trainer.output import finished_result
 
 LOG: Final = logging.getLogger(__name__)
-ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
-    """An uploaded adapter, not committed yet."""
+class UploadedArtifact:
+    """An uploaded artifact, not committed yet."""
 
+    saved: SavedArtifact
     uri: str
     """Prefix in S3."""
     files: list[FileEntry]
     """Named relative to `uri`."""
 
-    def files_under(self, folder: str) -> list[FileEntry]:
-        """The files, named relative to the folder that holds the adapter's."""
-        return [entry.model_copy(update={"name": folder + entry.name}) for entry in self.files]
+    @property
+    def files_of_run(self) -> list[FileEntry]:
+        """The files, named relative to the folder that holds the artifact's."""
+        return [entry.model_copy(update={"name": f"{self.saved.kind}/{entry.name}"}) for entry in self.files]
 
     def artifact(self, loss_difference: float) -> Artifact:
-        """The adapter as the report tells it, once it was read back and scored."""
+        """The artifact as the report tells it, once it was read back and scored."""
         return Artifact(
+            kind=self.saved.kind,
             uri=self.uri,
             digest=files_digest(self.files),
             size_bytes=sum(entry.size for entry in self.files),
@@ -45,28 +43,16 @@ class Adapter:
         )
 
 
-def save_adapter(model: Any, base_uri: str, directory: Path) -> Path:
-    """Write a PEFT model's adapter in a form that equal weights give equal bytes."""
-    # Without the flag peft looks the base up on the model hub to compare vocabularies.
-    model.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
-    path = directory / "adapter_config.json"
-    config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = base_uri
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"].sort()
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return directory
-
-
-def upload_adapter(epoch: Epoch, directory: Path) -> Adapter:
-    """Upload a saved adapter under this attempt's own prefix."""
+def upload_artifact(epoch: Epoch, saved: SavedArtifact) -> UploadedArtifact:
+    """Upload a saved artifact under this attempt's own prefix, into a folder named after its kind."""
     epoch.check()
-    uri = f"{epoch.layout.run(epoch.number)}adapter/"
-    return Adapter(uri, upload_files(epoch.storage, directory, uri, ADAPTER_FILES))
+    uri = f"{epoch.layout.run(epoch.number)}{saved.kind}/"
+    names = sorted(path.name for path in saved.directory.iterdir() if path.name != "README.md")
+    return UploadedArtifact(saved, uri, upload_files(epoch.storage, saved.directory, uri, names))
 
 
 def upload_records(epoch: Epoch, directory: Path, names: Sequence[str]) -> list[FileEntry]:
-    """Upload metrics and examples beside the adapter."""
+    """Upload metrics and examples beside the artifact."""
     return upload_files(epoch.storage, directory, epoch.layout.run(epoch.number), names)
 
 
@@ -75,7 +61,7 @@ def commit(
     request: TrainerRequest,
     *,
     identity: Identity,
-    adapter: Adapter,
+    artifact: UploadedArtifact,
     records: Sequence[FileEntry],
     report: TrainerReport,
 ) -> FinalManifest:
@@ -100,10 +86,7 @@ def commit(
         name=request.name,
         epoch=epoch.number,
         prefix=prefix,
-        files=[
-            *adapter.files_under("adapter/"),
-            *records,
-        ],
+        files=[*artifact.files_of_run, *records],
         report=report,
     )
     if epoch.storage.write_if_absent(epoch.layout.manifest, manifest.model_dump_json(exclude_none=True).encode()):

@@ -151,6 +151,13 @@ class Storage:
                     return None
                 raise
 
+    def read_range(self, uri: str, start: int, length: int) -> bytes:
+        """Read a part of an object that is there; less where it ends before."""
+        bucket, key = split_uri(uri)
+        with translated("read", uri):
+            part = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
+            return bytes(part["Body"].read())
+
     def write(self, uri: str, content: bytes) -> None:
         """Write a small object, replacing what is there."""
         bucket, key = split_uri(uri)

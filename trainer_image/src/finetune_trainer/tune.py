@@ -1,4 +1,4 @@
-"""Everything that needs the model in memory: the baseline, training, the comparison, the adapter on disk.
+"""Everything that needs the model in memory: the baseline, training, the comparison, the artifact on disk.
 
 The model lives only inside `tune`; when it returns the memory is free for the clean process that verifies.
 """
@@ -9,21 +9,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from finetune_api.report import RivalName, TrainingSummary
+from finetune_api.report import TrainingSummary
+from finetune_trainer.artifact import SavedArtifact, save_artifact
 from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.context import Context
-from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_digest, plan_steps
 from finetune_trainer.data.prepared import Prepared
-from finetune_trainer.data.prompts import Prompt, PromptSets, make_prompts
-from finetune_trainer.evaluate.compare import ExampleResult, compare
-from finetune_trainer.evaluate.measure import Measured, measure
-from finetune_trainer.evaluate.score import mean_loss, score
+from finetune_trainer.evaluate.choose import make_examiner
+from finetune_trainer.evaluate.compare import ExampleResult
+from finetune_trainer.evaluate.examiner import Bench, Examiner
+from finetune_trainer.evaluate.names import metric_names
+from finetune_trainer.evaluate.watch import Watch
+from finetune_trainer.head import choose_head, put_head
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.loop import micro_batch_tokens, train
-from finetune_trainer.model import attach_lora, check_context, load_base, resolve_device, resolve_dtype
-from finetune_trainer.objectives.language import LanguageTask
-from finetune_trainer.publish import save_adapter
+from finetune_trainer.methods.attach import attach, finish
+from finetune_trainer.model import check_context, load_base, resolve_device, resolve_dtype
+from finetune_trainer.objectives.base import Task
+from finetune_trainer.objectives.choose import make_task, sample_loss
+from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.state import LoopState
 from finetune_trainer.verify import SAMPLE_ROWS
@@ -36,12 +41,11 @@ EXAMPLES: Final = "examples.jsonl"
 class Tuned:
     """What is left when the model is gone."""
 
-    adapter: Path
-    """Directory of the saved adapter."""
-    sample: list[Tokenized]
-    """Rows that the adapter is verified on."""
+    artifact: SavedArtifact
+    sample: list[Item]
+    """Test rows that the artifact is verified on."""
     sample_loss: float
-    """Their mean loss per supervised token, measured in memory."""
+    """Their `objectives.choose.sample_loss`, measured in memory."""
 
 
 @dataclass(frozen=True)
@@ -54,66 +58,75 @@ class Job:
     model_directory: Path
     checkpoints: Checkpoints
     reporter: Reporter
+    parent: ParentAdapter | None = None
+    """The adapter to go on from."""
 
 
 def tune(job: Job) -> Tuned:
-    """Measure the base, train an adapter (from the newest checkpoint), measure it, and save it to disk.
+    """Measure the base, tune it (from the newest checkpoint), measure the result, and save it to disk.
 
     Raises:
         TrainerError: as the parts raise; StopRequested after the state was saved.
 
     """
     spec = job.context.request.spec
-    prompts = make_prompts(job.prepared, spec.evaluation)
     device = resolve_device(spec.resources.gpus.count)
     dtype = resolve_dtype(spec.training.precision, device)
-    model = load_base(job.model_directory, dtype=dtype, device=device)
-    check_context(model, _longest(job.prepared, prompts, spec.evaluation.max_new_tokens))
+    examiner = _make_examiner(job)
+    head = choose_head(spec.objective, job.prepared.encoder.tokenizer, job.prepared.train)
+    model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
+    check_context(model, _longest(job.prepared, examiner))
 
     job.reporter.stage("baseline")
-    baseline = _measure(job, model, prompts.plain, prompts)
-    rivals: dict[RivalName, Measured] = {}
-    if prompts.few_shot:
-        rivals["few_shot"] = _measure(job, model, prompts.few_shot, prompts)
+    baseline = examiner.base(model)
+    rivals = examiner.rivals(model)
+
+    model = put_head(model, head, job.settings.seed)
+    model = attach(model, spec.method, job.settings, head=head, parent=job.parent)
+    if job.parent is not None and job.parent.config.task_type == head.task_type:
+        # Before its first step the model computes what its parent does, if that has such a head.
+        rivals["parent"] = examiner.tuned(model)
 
     job.reporter.stage("training")
-    model = attach_lora(model, spec.method.lora, job.settings)
     _train(job, model)
+    finish(model, dtype, head=head)
 
     job.reporter.stage("evaluating")
-    tuned = _measure(job, model, prompts.plain, prompts)
-    evaluation, examples = compare(
-        prompts.plain,
-        baseline=baseline,
-        rivals=rivals,
-        tuned=tuned,
-        metrics=spec.evaluation.metrics or ("exact_match", "token_f1", "rouge_l"),
-        seed=spec.training.seed,
-    )
+    evaluation, examples = examiner.compare(baseline=baseline, rivals=rivals, tuned=examiner.tuned(model))
     job.context.draft.add(evaluation=evaluation)
     _write_examples(job.context.work_dir / EXAMPLES, examples)
-    sample = [prompt.scored() for prompt in prompts.plain[:SAMPLE_ROWS]]
-    sample_loss = mean_loss(score(model, sample, micro_batch_tokens(job.settings)))
-    adapter = save_adapter(model, spec.model.uri, job.context.work_dir / "adapter")
-    return Tuned(adapter, sample, sample_loss)
 
-
-def _measure(job: Job, model: Any, prompts: Sequence[Prompt], sets: PromptSets) -> Measured:
-    return measure(
+    sample = list(job.prepared.test[:SAMPLE_ROWS])
+    loss = sample_loss(model, spec.objective, sample, micro_batch_tokens(job.settings))
+    artifact = save_artifact(
         model,
-        job.prepared.encoder.tokenizer,
-        prompts,
-        evaluation=job.context.request.spec.evaluation,
-        stop_ids=sets.stop_ids,
-        batch_tokens=micro_batch_tokens(job.settings),
-        on_progress=lambda _done, _total: job.reporter.heartbeat(),
-        should_stop=job.context.stop.should_stop,
+        base_uri=spec.model.uri,
+        base_directory=job.model_directory,
+        directory=job.context.work_dir / "artifact",
     )
+    return Tuned(artifact, sample, loss)
+
+
+def _make_examiner(job: Job) -> Examiner:
+    spec = job.context.request.spec
+    bench = Bench(
+        evaluation=spec.evaluation,
+        metrics=metric_names(spec),
+        tokenizer=job.prepared.encoder.tokenizer,
+        batch_tokens=micro_batch_tokens(job.settings),
+        seed=spec.training.seed,
+        watch=_watch(job),
+    )
+    return make_examiner(spec, job.prepared, bench)
+
+
+def _watch(job: Job) -> Watch:
+    return Watch(job.reporter.heartbeat, job.context.stop.should_stop)
 
 
 def _train(job: Job, model: Any) -> None:
     settings = job.settings
-    task = LanguageTask(job.prepared.train)
+    task = _task(job, model, job.prepared.train)
     plan = plan_steps(
         task.lengths,
         seed=settings.seed,
@@ -130,7 +143,7 @@ def _train(job: Job, model: Any) -> None:
     outcome = train(
         model=model,
         task=task,
-        validation=LanguageTask(job.prepared.validation) if job.prepared.validation else None,
+        validation=_task(job, model, job.prepared.validation) if job.prepared.validation else None,
         settings=settings,
         plan=plan,
         state=job.checkpoints.restore(plan_digest(plan)),
@@ -143,11 +156,20 @@ def _train(job: Job, model: Any) -> None:
     job.context.draft.add(training=TrainingSummary(**asdict(outcome)))
 
 
-def _longest(prepared: Prepared, prompts: PromptSets, new_tokens: int) -> int:
+def _task(job: Job, model: Any, items: Sequence[Item]) -> Task:
+    """What the untrained model is to learn from the items."""
+    return make_task(
+        job.context.request.spec.objective,
+        items,
+        model=model,
+        batch_tokens=micro_batch_tokens(job.settings),
+        on_batch=_watch(job).batch,
+    )
+
+
+def _longest(prepared: Prepared, examiner: Examiner) -> int:
     """Tokens of the longest sequence that the model will see."""
-    rows = prepared.index.longest
-    asked = [*prompts.plain, *(prompts.few_shot or [])]
-    return max(rows, *(len(prompt.token_ids) + max(new_tokens, len(prompt.answer_ids)) for prompt in asked))
+    return max(prepared.index.longest, examiner.longest)
 
 
 def _write_examples(path: Path, examples: Sequence[ExampleResult]) -> None:

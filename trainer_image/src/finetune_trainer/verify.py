@@ -1,7 +1,7 @@
-"""The proof that the adapter works: read back from S3 and scored in a clean process, as a user would load it.
+"""The proof that the artifact works: read back from S3 and scored in a clean process, as a user would load it.
 
-The process shares nothing with the one that trained but the base model's files. It loads the adapter by
-plain peft, scores a fixed sample of test rows, and the score must be what it was in memory.
+The process shares nothing with the one that trained but the base model's files. It loads the adapter or the whole
+model by plain peft and transformers, scores a fixed sample of test rows, and the score must be what it was in memory.
 """
 
 import logging
@@ -9,52 +9,76 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_trainer.context import Context
 from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import InfrastructureError
+from finetune_trainer.hyperparameters import Hyperparameters
 
 LOG: Final = logging.getLogger(__name__)
 SAMPLE_ROWS: Final = 64
 TOLERANCE: Final = 1e-3
-"""Largest accepted difference of the mean loss per token."""
+"""Largest accepted difference of the mean loss."""
 _POLL_SECONDS: Final = 0.2
 
 
-class SampleRow(Message):
-    """One row of the sample."""
+class SampleSequence(Message):
+    """One sequence of an item."""
 
     token_ids: list[int]
     weights: list[float]
 
 
+class SampleItem(Message):
+    """One item of the sample."""
+
+    sequences: list[SampleSequence]
+    label: int
+
+    @classmethod
+    def of(cls, item: Item) -> "SampleItem":
+        """The item in a form that crosses processes."""
+        sequences = [
+            SampleSequence(token_ids=list(each.token_ids), weights=list(each.weights)) for each in item.sequences
+        ]
+        return cls(sequences=sequences, label=item.label)
+
+    def item(self, number: int) -> Item:
+        """The item again."""
+        source = Source("sample", number)
+        return Item(tuple(Tokenized(each.token_ids, each.weights, source) for each in self.sequences), self.label)
+
+
 class Sample(Message):
     """What the clean process is told."""
 
-    adapter_uri: str
+    kind: Literal["adapter", "model"]
+    artifact_uri: str
     model_directory: str
-    batch_tokens: int
-    rows: list[SampleRow]
+    """The base model on disk."""
+    settings: Hyperparameters
+    items: list[SampleItem]
 
 
 class Score(Message):
     """What it answers."""
 
     loss: float
-    """Mean per supervised token."""
+    """Mean of the objective's loss over the sample."""
 
 
 def verify(context: Context, sample: Sample, expected_loss: float, options: list[str]) -> float:
-    """Score the uploaded adapter in a clean process.
+    """Score the uploaded artifact in a clean process.
 
     Args:
         context: The run that uploaded it.
-        sample: Adapter, base model and rows.
-        expected_loss: Loss of the same rows in memory.
+        sample: Artifact, base model and items.
+        expected_loss: Loss of the same items in memory.
         options: Command-line options that lead the process to S3; no secrets.
 
     Returns:
@@ -69,32 +93,33 @@ def verify(context: Context, sample: Sample, expected_loss: float, options: list
     path.write_text(sample.model_dump_json())
     answer = _run(context, [sys.executable, "-m", "finetune_trainer", "verify", "--sample", str(path), *options])
     difference = abs(Score.model_validate_json(answer).loss - expected_loss)
-    LOG.info("the adapter read back from S3 scores the same (difference %.2g)", difference)
+    LOG.info("the artifact read back from S3 scores the same (difference %.2g)", difference)
     if not difference <= TOLERANCE:
         raise _mismatch(f"its loss differs by {difference:.3g}, more than {TOLERANCE:g}")
     return difference
 
 
 def score_sample(context: Context, sample: Sample) -> Score:
-    """Score an adapter from S3; runs in the clean process."""
+    """Score an artifact from S3; runs in the clean process."""
     # Here and not above: the parent must not need these to start the process, and `--help` should be quick.
-    from peft import PeftModel  # noqa: PLC0415
-
-    from finetune_trainer.evaluate.score import mean_loss, score  # noqa: PLC0415
-    from finetune_trainer.model import load_base, resolve_device, resolve_dtype  # noqa: PLC0415
+    from finetune_trainer.artifact import SavedArtifact, load_artifact  # noqa: PLC0415
+    from finetune_trainer.loop import micro_batch_tokens  # noqa: PLC0415
+    from finetune_trainer.model import resolve_device, resolve_dtype  # noqa: PLC0415
+    from finetune_trainer.objectives.choose import sample_loss  # noqa: PLC0415
 
     spec = context.request.spec
     directory = context.work_dir / "verify"
-    context.storage.download(context.storage.list_objects(sample.adapter_uri), directory)
+    context.storage.download(context.storage.list_objects(sample.artifact_uri), directory)
     device = resolve_device(spec.resources.gpus.count)
-    dtype = resolve_dtype(spec.training.precision, device)
-    base = load_base(Path(sample.model_directory), dtype=dtype, device=device)
-    model = PeftModel.from_pretrained(base, str(directory)).eval()
-    rows = [
-        Tokenized(row.token_ids, row.weights, Source("sample", number))
-        for number, row in enumerate(sample.rows, start=1)
-    ]
-    return Score(loss=mean_loss(score(model, rows, sample.batch_tokens)))
+    model = load_artifact(
+        SavedArtifact(sample.kind, directory),
+        Path(sample.model_directory),
+        dtype=resolve_dtype(spec.training.precision, device),
+        device=device,
+        four_bit=spec.method.type == "qlora",
+    )
+    items = [item.item(number) for number, item in enumerate(sample.items, start=1)]
+    return Score(loss=sample_loss(model, spec.objective, items, micro_batch_tokens(sample.settings)))
 
 
 def _run(context: Context, command: list[str]) -> str:
@@ -115,6 +140,6 @@ def _run(context: Context, command: list[str]) -> str:
 def _mismatch(what: str) -> InfrastructureError:
     return InfrastructureError(
         reason=Reason.ARTIFACT_MISMATCH,
-        message=f"the adapter was read back from S3: {what}",
+        message=f"the artifact was read back from S3: {what}",
         advice="Nothing to do at first: another attempt publishes it anew. If that fails too, check S3.",
     )

@@ -1,122 +1,185 @@
-"""From text to tokens: what the user wrote can't forge a turn, and training sees the prompt exactly as generation does.
+"""From text to token ids: what the user wrote can't forge a turn, and many texts are encoded in one call.
 
-*Control tokens.* A row may contain `<|im_end|>` as text. Before a template is rendered each such string in the row is
-replaced by a private-use placeholder; when the rendered text is encoded, the template's own control tokens become
-single ids and the placeholders become the string's ordinary characters (`split_special_tokens`).
+A row may contain `<|im_end|>` as text. Before a template is rendered each such string in the row is replaced by a
+private-use placeholder; when the rendered text is encoded, the template's own control tokens become single ids and the
+placeholders become the string's ordinary characters.
 
-*The seam.* Prompt and answer are encoded together, as they are when a server renders a finished conversation. Where
-a merge across the seam would change the prompt's own tokens they are encoded apart, because generation starts from
-the prompt's tokens.
+Texts go straight to the Rust tokenizer inside the one of transformers, whose own call costs half as much again.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from finetune_trainer.data.problems import RowError, Source
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from finetune_trainer.data.problems import Source
 from finetune_trainer.data.rows import Turn
-from finetune_trainer.data.template import Exchange
+
+TokenIds = NDArray[np.int32]
+Weights = NDArray[np.float32]
 
 _OPEN: Final = "\ue000"
 _CLOSE: Final = "\ue001"
 _PLACEHOLDER: Final = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, eq=False)
 class Tokenized:
-    """One row as the model sees it."""
+    """One sequence as the model sees it."""
 
-    token_ids: Sequence[int]
-    weights: Sequence[float]
-    """What the loss on each token counts, 0 to 1; 0 is not learnt. As long as `token_ids`."""
+    token_ids: TokenIds
+    """int32 [tokens]."""
+    weights: Weights
+    """float32 [tokens]: what the loss on each token counts, 0 to 1; 0 is not learnt."""
     source: Source
+
+    def __init__(self, token_ids: ArrayLike, weights: ArrayLike, source: Source) -> None:
+        object.__setattr__(self, "token_ids", np.asarray(token_ids, dtype=np.int32))
+        object.__setattr__(self, "weights", np.asarray(weights, dtype=np.float32))
+        object.__setattr__(self, "source", source)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tokenized):
+            return NotImplemented
+        same = np.array_equal(self.token_ids, other.token_ids) and np.array_equal(self.weights, other.weights)
+        return same and self.source == other.source
+
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
 
     @property
     def targets(self) -> int:
         """Supervised tokens that can be predicted: all but a supervised first one, which has nothing before it."""
-        return sum(weight > 0 for weight in self.weights[1:])
+        return int(np.count_nonzero(self.weights[1:]))
 
     @property
     def target_weight(self) -> float:
         """Summed weights of the same tokens."""
-        return float(sum(self.weights[1:]))
+        return float(self.weights[1:].sum(dtype=np.float64))
 
 
 class Encoder:
     """A fast tokenizer that knows which strings are control tokens."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, template: str = "") -> None:
+        """`template` is the chat template in use: an added token that it writes is a control token too."""
         self.tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
         added = tokenizer.added_tokens_decoder.values()
-        self.special_tokens = frozenset(
-            {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
-        )
-        self._strings = [*sorted(self.special_tokens), _OPEN]
-        # Longest first, so that a token that contains another is taken whole.
-        longest_first = sorted(self._strings, key=len, reverse=True)
-        self._control = re.compile("|".join(re.escape(string) for string in longest_first))
+        special = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
+        written = {token.content for token in added if token.content in template}
+        self.special_tokens = frozenset(special)
+        """Tokens that only templates write."""
+        self.control_tokens = frozenset(special | written)
+        """The same, and ordinary added tokens that the template gives a meaning, such as `<think>`."""
+        self.special_ids = {token: tokenizer.convert_tokens_to_ids(token) for token in special}
+        self.control_ids = frozenset(map(tokenizer.convert_tokens_to_ids, self.control_tokens))
+        self._strings = [*sorted(self.control_tokens), _OPEN]
+        self._forged: dict[str, list[int]] = {}
+        self._special = _any_of(special)
+        self._in_answers = _any_of([*special, _OPEN])
+        self._elsewhere = _any_of(self._strings)
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer puts its beginning-of-sequence token before text by itself."""
+        return self.tokenizer.bos_token_id is not None and self.added_around()[0] == [self.tokenizer.bos_token_id]
+
+    def added_around(self) -> tuple[list[int], list[int]]:
+        """Ids that the tokenizer puts before and after text by itself."""
+        whole: list[int] = self.tokenizer("a")["input_ids"]
+        bare = self.encode("a")
+        start = next(place for place in range(len(whole)) if whole[place : place + len(bare)] == bare)
+        return whole[:start], whole[start + len(bare) :]
 
     def escape(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-        """The turns with every control string replaced by a placeholder."""
-        return tuple(Turn(turn.role, self._escape(turn.content), self._escape(turn.context)) for turn in turns)
+        """The turns with every control string replaced by a placeholder.
+
+        Answers keep tokens that are not special: a model that reasons learns to write `<think>`.
+        """
+        return tuple(map(self._escape_turn, turns))
+
+    def escape_text(self, text: str) -> str:
+        """Text with every control string replaced by a placeholder."""
+        return self._elsewhere.sub(self._placeholder, text)
+
+    def last_token(self, text: str) -> int | None:
+        """Where the last special token of rendered text starts."""
+        starts = [match.start() for match in self._special.finditer(text)]
+        return starts[-1] if starts else None
+
+    def token_at_end(self, text: str) -> str:
+        """The special token that rendered text ends with, or nothing."""
+        start = self.last_token(text)
+        return text[start:] if start is not None and text[start:] in self.special_tokens else ""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of rendered text; nothing is added to it, no second beginning-of-sequence token either."""
+        """Ids of one text; see `encode_all`."""
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of rendered texts; nothing is added to them, no second beginning-of-sequence token either."""
+        plain = [index for index, text in enumerate(texts) if _OPEN not in text]
+        if len(plain) == len(texts):
+            return self._encode_plain(texts)
+        encoded = [[] if _OPEN not in text else self._encode_with_placeholders(text) for text in texts]
+        for index, ids in zip(plain, self._encode_plain([texts[index] for index in plain]), strict=True):
+            encoded[index] = ids
+        return encoded
+
+    def _encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        # Calls of the wrapping tokenizer leave these set.
+        backend = self._backend
+        if backend.truncation is not None:
+            backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        if backend.encode_special_tokens:
+            backend.encode_special_tokens = False
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _encode_with_placeholders(self, text: str) -> list[int]:
         ids: list[int] = []
         # re.split with one group alternates: text, number of a placeholder, text, ...
         for index, piece in enumerate(_PLACEHOLDER.split(text)):
-            forged = index % 2 == 1
-            plain = self._strings[int(piece)] if forged else piece
-            if plain:
-                ids += self.tokenizer(plain, add_special_tokens=False, split_special_tokens=forged)["input_ids"]
+            if index % 2:
+                ids += self._forged_ids(self._strings[int(piece)])
+            elif piece:
+                ids += self._continued(piece) if index else self._encode_plain([piece])[0]
         return ids
 
-    def encode_exchange(self, exchange: Exchange) -> tuple[list[int], list[int]]:
-        """Ids of prompt and answer."""
-        prompt = self.encode(exchange.prompt)
-        joint = self.encode(exchange.prompt + exchange.answer)
-        if joint[: len(prompt)] == prompt and len(joint) > len(prompt):
-            return prompt, joint[len(prompt) :]
-        return prompt, self.encode(exchange.answer)
+    def _continued(self, text: str) -> list[int]:
+        """Ids of text inside a text: some tokenizers put a space before the first word, which is not wanted here."""
+        line_end, ids = self._encode_plain(["\n", f"\n{text}"])
+        return ids[len(line_end) :] if ids[: len(line_end)] == line_end else self._encode_plain([text])[0]
 
-    def encode_exchanges(self, exchanges: list[Exchange], source: Source) -> Tokenized:
-        """A whole conversation, supervised on its answers."""
-        ids: list[int] = []
-        weights: list[float] = []
-        for exchange in exchanges:
-            prompt, answer = self.encode_exchange(exchange)
-            ids += prompt + answer
-            weights += [0.0] * len(prompt) + [1.0] * len(answer)
-        return Tokenized(ids, weights, source)
+    def _forged_ids(self, string: str) -> list[int]:
+        """Ids of a control string as ordinary characters: cut in two, it is no token."""
+        if string not in self._forged:
+            self._forged[string] = self._as_characters(string)
+        return self._forged[string]
 
-    def shorten(self, row: Tokenized, max_tokens: int) -> Tokenized:
-        """The row without the start of its prompt where it is too long; a beginning-of-sequence token stays.
+    def _as_characters(self, string: str) -> list[int]:
+        for cut in range(1, len(string)):
+            parts = string[:cut], string[cut:]
+            if not any(self._elsewhere.search(part) for part in parts):
+                return [token for part in parts for token in self._continued(part)]
+        ids: list[int] = self.tokenizer(string, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
 
-        Raises:
-            RowError: the answer alone does not fit, so that cutting would leave nothing to answer to.
+    def _escape_turn(self, turn: Turn) -> Turn:
+        control = self._in_answers if turn.role == "assistant" else self._elsewhere
+        if not (control.search(turn.content) or control.search(turn.context)):
+            return turn
+        content, context = control.sub(self._placeholder, turn.content), control.sub(self._placeholder, turn.context)
+        return Turn(turn.role, content, context, turn.weight)
 
-        """
-        excess = len(row.token_ids) - max_tokens
-        if excess <= 0:
-            return row
-        kept = list(row.token_ids[:1]) if row.token_ids[0] == self.tokenizer.bos_token_id else []
-        start = excess + len(kept)
-        answer = len(row.weights) - _start_of_last_answer(row.weights)
-        if answer + len(kept) >= max_tokens:
-            raise RowError(
-                f"the answer has {answer} tokens and leaves no room for its prompt in data.maxTokens = {max_tokens}",
-                "shorten the answer or raise data.maxTokens",
-            )
-        weights = [0.0] * len(kept) + list(row.weights[start:])
-        return Tokenized(kept + list(row.token_ids[start:]), weights, row.source)
-
-    def _escape(self, text: str) -> str:
-        return self._control.sub(lambda match: f"{_OPEN}{self._strings.index(match[0])}{_CLOSE}", text)
+    def _placeholder(self, match: re.Match[str]) -> str:
+        return f"{_OPEN}{self._strings.index(match[0])}{_CLOSE}"
 
 
-def _start_of_last_answer(weights: Sequence[float]) -> int:
-    start = len(weights)
-    while start > 0 and weights[start - 1] > 0:
-        start -= 1
-    return start
+def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
+    # Longest first, so that a token that contains another is taken whole; (?!) matches nothing.
+    return re.compile("|".join(map(re.escape, sorted(strings, key=len, reverse=True))) or "(?!)")

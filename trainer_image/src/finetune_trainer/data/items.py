@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,7 @@ class Shard:
 
     def _sequence(self, index: int, source: Source) -> Tokenized:
         part = slice(self._token_ends[index], self._token_ends[index + 1])
-        weights = cast("Any", self.arrays["weights"][part].astype(np.float32, copy=False))
-        return Tokenized(cast("Any", self.arrays["token_ids"][part]), weights, source)
+        return Tokenized(self.arrays["token_ids"][part], self.arrays["weights"][part], source)
 
     @cached_property
     def _sequence_ends(self) -> NDArray[np.int64]:

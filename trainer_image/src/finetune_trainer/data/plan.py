@@ -1,10 +1,11 @@
-"""Which rows each optimiser step learns from: a pure function of lengths and settings.
+"""Which rows each optimiser step learns from, and how they are divided: pure functions of lengths and settings.
 
 The order comes from a hash of (seed, epoch, row), not from a random generator's state, so a resumed run and another
 version of a library walk through the same steps. The digest in every checkpoint proves it.
 """
 
 import hashlib
+import heapq
 import json
 import math
 from collections.abc import Sequence
@@ -34,20 +35,38 @@ def plan_steps(
     return (*steps, tuple(step))
 
 
-def micro_batches(step: Step, lengths: Sequence[int], budget: int) -> list[Step]:
-    """Cut a step into batches whose padded size is within `budget` tokens, rows of like length together.
+def micro_batches(step: Step, lengths: Sequence[int], budget: int, *, packing: bool = False) -> list[Step]:
+    """Cut a step into batches within `budget` tokens, rows of like length together.
 
-    A single row longer than the budget is a batch of its own.
+    The budget is of real tokens where rows are packed, otherwise of padded ones. A single row longer than it is a
+    batch of its own.
     """
     batches: list[Step] = []
     batch: list[int] = []
+    tokens = 0
     for row in sorted(step, key=lambda index: (-lengths[index], index)):
         # The first row is the longest, so it sets the padded length.
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+        space = lengths[row] if packing or not batch else lengths[batch[0]]
+        if batch and tokens + space > budget:
             batches.append(tuple(batch))
-            batch = []
+            batch, tokens, space = [], 0, lengths[row]
         batch.append(row)
+        tokens += space
     return [*batches, tuple(batch)] if batch else batches
+
+
+def shares(step: Step, lengths: Sequence[int], ranks: int) -> list[Step]:
+    """Divide a step among processes: the longest row first, always to the one that has the fewest tokens yet.
+
+    Where there are fewer rows than processes, some get none.
+    """
+    divided: list[list[int]] = [[] for _ in range(ranks)]
+    heap = [(0, rank) for rank in range(ranks)]
+    for row in sorted(step, key=lambda index: (-lengths[index], index)):
+        tokens, rank = heap[0]
+        divided[rank].append(row)
+        heapq.heapreplace(heap, (tokens + lengths[row], rank))
+    return [tuple(rows) for rows in divided]
 
 
 def plan_digest(plan: Sequence[Step]) -> str:

@@ -9,7 +9,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -145,6 +145,8 @@ class Preparation:
             if isinstance(items, RowError):
                 self._problems.add(row.source, items, batch.raws[place])
                 continue
+            if batch.dataset:
+                items = [replace(item, dataset=batch.dataset) for item in items]  # noqa: PLW2901
             good[side].append((batch.numbers[place], items))
             if side != "validation":
                 self._offer(side, batch, place)

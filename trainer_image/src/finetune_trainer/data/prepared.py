@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.spec.data import Data, Dataset
+from finetune_trainer.data.dialogue import Dialogue
 from finetune_trainer.data.encode import Encoder
 from finetune_trainer.data.items import Items, Shard
 from finetune_trainer.data.problems import Source
@@ -14,7 +15,6 @@ from finetune_trainer.data.rows import Row
 from finetune_trainer.data.shape import Shape
 from finetune_trainer.data.split import Side
 from finetune_trainer.data.store_index import CHOSEN, EXAMPLES, INDEX, TEST_ROWS, StoreIndex
-from finetune_trainer.data.template import Render, make_render
 from finetune_trainer.data.tensors import map_arrays
 
 
@@ -35,8 +35,13 @@ class Prepared:
     examples: list[Row]
     """Training rows for worked examples, each different, in order of their place in the files."""
     shape: Shape
-    encoder: Encoder
-    render: Render
+    dialogue: Dialogue
+    """How conversations are put to the model."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """The tokenizer with its control tokens."""
+        return self.dialogue.encoder
 
     @property
     def max_tokens(self) -> int:
@@ -54,7 +59,6 @@ def open_prepared(directory: Path, data: Data, shape: Shape, tokenizer: Any) -> 
         return Items(shards, chosen.get(side))
 
     tested = list(_kept_rows(directory / TEST_ROWS, data.test or data.train, shape))
-    encoder = Encoder(tokenizer)
     return Prepared(
         index=index,
         train=items("train"),
@@ -64,8 +68,7 @@ def open_prepared(directory: Path, data: Data, shape: Shape, tokenizer: Any) -> 
         test_datasets=[dataset for dataset, _ in tested],
         examples=[row for _, row in _kept_rows(directory / EXAMPLES, data.train, shape)],
         shape=shape,
-        encoder=encoder,
-        render=make_render(data.template, tokenizer, encoder.special_tokens),
+        dialogue=Dialogue(data.template, tokenizer),
     )
 
 

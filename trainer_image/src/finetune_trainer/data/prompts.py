@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune_api.spec.evaluation import Evaluation
+from finetune_trainer.data.dialogue import Said
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.prepared import Prepared
-from finetune_trainer.data.problems import Source
-from finetune_trainer.data.rows import Row, Turn
+from finetune_trainer.data.problems import RowError, Source
+from finetune_trainer.data.rows import Conversation, Labelled, Row, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +42,52 @@ class PromptSets:
     """Tokens that end an answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class LabelPrompts:
+    """Each test row once with every label as its answer, in the order of the labels."""
+
+    plain: list[list[Prompt]]
+    few_shot: list[list[Prompt]] | None
+    """With worked examples as earlier turns; None where `evaluation.fewShot` is 0."""
+
+
 def make_prompts(prepared: Prepared, evaluation: Evaluation) -> PromptSets:
     """The prompts of at most `evaluation.max_rows` test rows, chosen by hash of their content."""
-    rows = prepared.test_rows
-    if len(rows) > evaluation.max_rows:
-        rows = sorted(rows, key=_order)[: evaluation.max_rows]
-    plain = [_prompt(row, (), prepared) for row in rows]
-    examples = _worked_examples(prepared.examples, evaluation.few_shot)
-    few_shot = [_prompt(row, examples, prepared) for row in rows] if evaluation.few_shot else None
+    rows = [_conversation(row) for row in _choose(prepared.test_rows, evaluation.max_rows)]
+    plain = _ask(rows, (), prepared)
+    few_shot = None
+    if evaluation.few_shot:
+        few_shot = _ask(rows, _worked_examples(prepared.examples, evaluation.few_shot), prepared)
     return PromptSets(plain, few_shot, _stop_ids(plain, prepared))
+
+
+def make_label_prompts(prepared: Prepared, evaluation: Evaluation, labels: Sequence[str]) -> LabelPrompts:
+    """The prompts of at most `evaluation.max_rows` test rows, chosen by hash, whose answers are labels."""
+    rows = [_conversation(row) for row in _choose(prepared.test_rows, evaluation.max_rows)]
+    answered = [_answered(row, label) for row in rows for label in labels]
+
+    def ask(examples: tuple[Turn, ...]) -> list[list[Prompt]]:
+        prompts = _ask(answered, examples, prepared)
+        return [prompts[start : start + len(labels)] for start in range(0, len(prompts), len(labels))]
+
+    few_shot = ask(_worked_examples(prepared.examples, evaluation.few_shot)) if evaluation.few_shot else None
+    return LabelPrompts(ask(()), few_shot)
+
+
+def _conversation(row: Row) -> Conversation:
+    if isinstance(row, Labelled):
+        return row.conversation()
+    if isinstance(row, Conversation):
+        return row
+    raise TypeError(f"{type(row).__name__} rows are not asked")
+
+
+def _answered(row: Conversation, label: str) -> Conversation:
+    return replace(row, turns=(*row.turns[:-1], Turn("assistant", label)))
+
+
+def _choose(rows: list[Row], most: int) -> list[Row]:
+    return rows if len(rows) <= most else sorted(rows, key=_order)[:most]
 
 
 def _order(row: Row) -> bytes:
@@ -59,27 +97,36 @@ def _order(row: Row) -> bytes:
 def _worked_examples(rows: list[Row], count: int) -> tuple[Turn, ...]:
     """The turns of `count` different training rows, the same for every prompt; their system turns are left out."""
     ordered = sorted({row.digest(): row for row in rows}.values(), key=_order)
-    return tuple(turn for row in ordered[:count] for turn in row.turns if turn.role != "system")
+    chosen = [_conversation(row) for row in ordered[:count]]
+    return tuple(turn for row in chosen for turn in row.turns if turn.role != "system")
 
 
-def _prompt(row: Row, examples: tuple[Turn, ...], prepared: Prepared) -> Prompt:
-    """A row's prompt; without examples it is cut to `max_tokens` exactly as a training row is."""
-    encoder = prepared.encoder
+def _ask(rows: Sequence[Conversation], examples: tuple[Turn, ...], prepared: Prepared) -> list[Prompt]:
+    """The rows' prompts; without examples they are cut to `max_tokens` exactly as training rows are."""
+    dialogue = prepared.dialogue
+    prompts = []
+    for row, said in zip(rows, dialogue.encode([_turns(row, examples) for row in rows]), strict=True):
+        if isinstance(said, RowError):
+            raise said  # preparing has encoded the row before; worked examples are rows of the same kind
+        whole = said if examples else said.shortened(prepared.max_tokens, dialogue.bos_id)
+        prompts.append(_prompt(row, whole))
+    return prompts
+
+
+def _turns(row: Conversation, examples: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """A row's turns after the examples; weights are for learning, an answer is asked for whatever it weighs."""
     system = tuple(turn for turn in row.turns if turn.role == "system")
     turns = (*system, *examples, *row.turns[len(system) :])
-    *earlier, last = prepared.render(encoder.escape(turns))
-    prompt, answer = encoder.encode_exchange(last)
-    before = list(encoder.encode_exchanges(earlier, row.source).token_ids)
-    whole = [*before, *prompt, *answer]
-    scored = Tokenized(whole, [0.0] * (len(whole) - len(answer)) + [1.0] * len(answer), row.source)
-    if not examples:
-        scored = encoder.shorten(scored, prepared.max_tokens)
-    return Prompt(scored.token_ids[: -len(answer)], answer, row.question, row.answer, row.source)
+    return tuple(replace(turn, weight=1.0) for turn in turns)
+
+
+def _prompt(row: Conversation, said: Said) -> Prompt:
+    ids = said.token_ids.tolist()
+    return Prompt(ids[: -said.answer], ids[-said.answer :], row.question, row.answer, row.source)
 
 
 def _stop_ids(prompts: list[Prompt], prepared: Prepared) -> frozenset[int]:
     """The tokenizer's end of sequence, and the end of turn that the template writes after answers."""
-    tokenizer = prepared.encoder.tokenizer
-    control = {tokenizer.convert_tokens_to_ids(token) for token in prepared.encoder.special_tokens}
+    encoder = prepared.dialogue.encoder
     ends = {prompt.answer_ids[-1] for prompt in prompts}
-    return frozenset({tokenizer.eos_token_id} | (ends & control))
+    return frozenset({encoder.tokenizer.eos_token_id} | (ends & encoder.control_ids))

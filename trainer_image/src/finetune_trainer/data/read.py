@@ -10,6 +10,7 @@ from finetune_trainer.data.formats.json_array import read_json
 from finetune_trainer.data.formats.jsonl import read_jsonl
 from finetune_trainer.data.formats.start import check_start
 from finetune_trainer.data.formats.table import read_csv, read_tsv
+from finetune_trainer.data.formats.text import read_text
 from finetune_trainer.data.formats.unpack import PACKINGS, open_unpacked
 from finetune_trainer.data.problems import FileError, Problems, RowError, Source
 
@@ -19,6 +20,7 @@ _TEXT: Final[dict[str, Callable[[str, BufferedReader, Limits], Iterator[ReadItem
     ".json": read_json,
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".txt": read_text,
 }
 """Readers of text, which may be packed."""
 _PARQUET: Final = ".parquet"

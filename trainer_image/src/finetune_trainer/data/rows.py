@@ -1,4 +1,4 @@
-"""From raw objects to rows: columns are recognised, and every row becomes turns of a conversation.
+"""What a row of each objective holds, whatever format and columns it came in.
 
 Instruction data is a conversation of one exchange, so that templates, splits and evaluation know one shape only.
 """
@@ -6,24 +6,11 @@ Instruction data is a conversation of one exchange, so that templates, splits an
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
-from finetune_api.spec.data import Columns
-from finetune_trainer.data.formats.base import RawRow
-from finetune_trainer.data.formats.strict_json import json_type
-from finetune_trainer.data.problems import RowError, Source
+from finetune_trainer.data.problems import Source
 
 Role = Literal["system", "user", "assistant"]
-
-_INSTRUCTION: Final = ("instruction", "prompt", "question")
-_INPUT: Final = ("input", "context")
-_RESPONSE: Final = ("response", "completion", "answer", "output")
-_MESSAGES: Final = ("messages", "conversations")
-
-_ROLES: Final[dict[str, Role]] = {
-    "system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"
-}  # fmt: skip
-"""The roles of chat APIs and those of ShareGPT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +21,8 @@ class Turn:
     content: str
     context: str = ""
     """The input that goes with an instruction; templates decide how it is put."""
+    weight: float = 1.0
+    """What the loss on an assistant's turn counts, 0 to 1."""
 
     @property
     def text(self) -> str:
@@ -42,8 +31,8 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One conversation that ends with the assistant's turn."""
+class Conversation:
+    """Turns that end with the assistant's: `sft`."""
 
     turns: tuple[Turn, ...]
     source: Source
@@ -59,98 +48,90 @@ class Row:
         return self.turns[-2].text if len(self.turns) > 1 else ""
 
     def digest(self) -> bytes:
-        """SHA-256 of the content; equal rows in different places have equal digests."""
-        content = [(turn.role, turn.text) for turn in self.turns]
-        return hashlib.sha256(json.dumps(content).encode()).digest()
+        """SHA-256 of the content; equal rows in different places have equal digests.
+
+        Weights are left out: a test row is a test row, whatever it counts in the loss.
+        """
+        return _digest(_content(self.turns))
+
+    def texts(self) -> tuple[str, ...]:
+        """Everything in it that a person wrote."""
+        return tuple(turn.text for turn in self.turns)
 
 
-def parse_row(raw: RawRow, columns: Columns | None, source: Source) -> Row:
-    """The row that an object holds.
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Raw text: `continued-pretraining`."""
 
-    Raises:
-        RowError: a column is missing, ambiguous, empty or of the wrong type, or roles make no conversation.
+    text: str
+    source: Source
 
-    """
-    names = columns or Columns()
-    messages = _column(raw, names.messages, _MESSAGES, "messages")
-    response = _column(raw, names.response, _RESPONSE, "response")
-    if names.messages and not messages:
-        raise _missing("the turns", names.messages, _MESSAGES, raw)
-    if messages and response and not (names.messages or names.response):
-        raise RowError(
-            f"it has both {messages!r} and {response!r}",
-            "name the one to use in data.*.columns or remove the other",
-        )
-    if messages and not names.response:
-        return Row(_conversation(raw[messages], messages), source)
-    return Row(_exchange(raw, names, response), source)
+    def digest(self) -> bytes:
+        """SHA-256 of the content."""
+        return _digest(self.text)
+
+    def texts(self) -> tuple[str, ...]:
+        """Everything in it that a person wrote."""
+        return (self.text,)
 
 
-def _exchange(raw: RawRow, names: Columns, response: str | None) -> tuple[Turn, ...]:
-    instruction = _column(raw, names.instruction, _INSTRUCTION, "instruction")
-    context = _column(raw, names.input, _INPUT, "input")
-    if instruction is None:
-        raise _missing("an instruction", names.instruction, (*_INSTRUCTION, *_MESSAGES), raw)
-    if response is None:
-        raise _missing("an answer", names.response, _RESPONSE, raw)
-    asked = _text(raw[instruction], instruction)
-    given = _text(raw[context], context, required=False) if context else ""
-    return Turn("user", asked, given), Turn("assistant", _text(raw[response], response))
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A text and its class: `classification`."""
+
+    text: str
+    label: str
+    source: Source
+
+    def digest(self) -> bytes:
+        """SHA-256 of the content."""
+        return _digest([self.text, self.label])
+
+    def texts(self) -> tuple[str, ...]:
+        """Everything in it that a person wrote; labels are the spec's."""
+        return (self.text,)
+
+    def conversation(self) -> Conversation:
+        """The text as what the user says, the label as the answer: generative classification."""
+        return Conversation((Turn("user", self.text), Turn("assistant", self.label)), self.source)
 
 
-def _column(raw: RawRow, named: str | None, recognised: tuple[str, ...], what: str) -> str | None:
-    """The name of the one column for a purpose, or None where the row has none."""
-    if named is not None:
-        return named if named in raw else None
-    found = [name for name in recognised if name in raw]
-    if len(found) > 1:
-        choices = " and ".join(repr(name) for name in found)
-        raise RowError(f"{choices} could each be the {what}", f"set data.*.columns.{what} to the one to use")
-    return found[0] if found else None
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one prompt, the preferred one first: `preference` and `reward`."""
+
+    prompt: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    source: Source
+
+    @property
+    def question(self) -> str:
+        """The last turn of the prompt."""
+        return self.prompt[-1].text
+
+    def conversations(self) -> tuple[Conversation, Conversation]:
+        """The prompt with each of its answers, the preferred one first."""
+        answers = (Turn("assistant", self.chosen), Turn("assistant", self.rejected))
+        chosen, rejected = (Conversation((*self.prompt, answer), self.source) for answer in answers)
+        return chosen, rejected
+
+    def digest(self) -> bytes:
+        """SHA-256 of the content."""
+        return _digest([_content(self.prompt), self.chosen, self.rejected])
+
+    def texts(self) -> tuple[str, ...]:
+        """Everything in it that a person wrote."""
+        return (*(turn.text for turn in self.prompt), self.chosen, self.rejected)
 
 
-def _missing(what: str, named: str | None, recognised: tuple[str, ...], raw: RawRow) -> RowError:
-    wanted = repr(named) if named else ", ".join(recognised)
-    has = ", ".join(sorted(map(str, raw))[:8]) or "none"
-    return RowError(f"it has no column for {what} ({wanted}); its columns: {has}", "add it or set data.*.columns")
+Row = Conversation | Text | Labelled | Pair
+"""A row of any objective: its `source`, the `digest()` of its content and the `texts()` that people wrote."""
 
 
-def _conversation(value: object, column: str) -> tuple[Turn, ...]:
-    if not isinstance(value, list):
-        raise RowError(f"field {column!r} is {json_type(value)}, not an array of turns", "write [{role, content}, ...]")
-    turns = tuple(_turn(item, f"{column}[{index}]") for index, item in enumerate(value))
-    roles = [turn.role for turn in turns]
-    if "assistant" not in roles:
-        raise RowError(f"field {column!r} has no assistant turn", "add the wanted answer as the last turn")
-    if roles[-1] != "assistant":
-        raise RowError(f"field {column!r} ends with a {roles[-1]} turn", "end with the assistant's answer")
-    if "system" in roles[1:]:
-        raise RowError(f"field {column!r} has a system turn that is not the first", "move it to the start")
-    talk = roles[1:] if roles[0] == "system" else roles
-    if talk != ["user", "assistant"] * (len(talk) // 2):
-        raise RowError(f"field {column!r} does not alternate user and assistant turns", "merge turns of one role")
-    return turns
+def _content(turns: tuple[Turn, ...]) -> list[tuple[Role, str]]:
+    return [(turn.role, turn.text) for turn in turns]
 
 
-def _turn(item: object, field: str) -> Turn:
-    if not isinstance(item, dict):
-        raise RowError(f"field {field!r} is {json_type(item)}, not an object", "write {role, content}")
-    role_key, content_key = ("from", "value") if "from" in item else ("role", "content")
-    role = item.get(role_key)
-    if not isinstance(role, str) or role not in _ROLES:
-        raise RowError(f"field '{field}.{role_key}' is {role!r}, not a known role", f"use one of {', '.join(_ROLES)}")
-    return Turn(_ROLES[role], _text(item.get(content_key), f"{field}.{content_key}"))
-
-
-def _text(value: object, field: str, *, required: bool = True) -> str:
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str):
-        raise RowError(f"field {field!r} is {json_type(value)}, not a string", "write it as text in double quotes")
-    if required and not value.strip():
-        raise RowError(f"field {field!r} is empty", "fill it in or remove the row")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise RowError(f"field {field!r} has half a surrogate pair", "write the character itself in UTF-8") from None
-    return value
+def _digest(content: object) -> bytes:
+    return hashlib.sha256(json.dumps(content).encode()).digest()

@@ -24,6 +24,6 @@ class Shape(Protocol):
     def encode(self, rows: Sequence[Row]) -> list[list[Item] | RowError]:
         """What each row becomes, or why it cannot be used.
 
-        Many rows at once, because tokenizers are fast on batches only. Raw text becomes several items where it is
-        longer than `spec.data.maxTokens`; every other row one.
+        `rows` are rows that `parse` returned, many at once, because tokenizers are fast on batches only. Raw text
+        becomes several items where it is longer than `spec.data.maxTokens`; every other row one.
         """

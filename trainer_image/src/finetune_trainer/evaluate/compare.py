@@ -1,4 +1,4 @@
-"""Base against tuned, and against the base with worked examples: the numbers of the report, and every answer."""
+"""Base against tuned, and the tuned model's rivals: the numbers of the report, and every answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,9 @@ import numpy as np
 from pydantic import Field
 
 from finetune_api.base import Message
-from finetune_api.report import EvaluationResult, MetricResult, RivalName, RivalResult
-from finetune_trainer.data.prompts import Prompt
+from finetune_api.report import EvaluationResult, MetricResult, RivalName, RivalResult, SliceResult
 from finetune_trainer.evaluate.intervals import bootstrap, tango
-from finetune_trainer.evaluate.measure import Measured
-from finetune_trainer.evaluate.metrics import METRICS, Floats, Metric, loss_table, perplexity, ratio
-
-_LOSS = Metric("loss", lambda _answer, _reference: (), ratio, higher_is_better=False)
-_PERPLEXITY = Metric("perplexity", lambda _answer, _reference: (), perplexity, higher_is_better=False)
+from finetune_trainer.evaluate.metrics import Floats, Metric
 
 
 class Score(Message):
@@ -30,6 +25,8 @@ class ExampleResult(Message):
 
     source: str
     """File and line of the row."""
+    dataset: str
+    """Name of its data set."""
     prompt: str
     reference: str
     baseline: str
@@ -39,8 +36,29 @@ class ExampleResult(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A test row, for people."""
+
+    source: str
+    prompt: str
+    reference: str
+    dataset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one model did on the test rows, in their order."""
+
+    answers: Sequence[str]
+    """What it answered, chose or decided; empty where it was asked nothing."""
+    tables: Mapping[str, Floats]
+    """By metric: statistics of each row, float64 [rows, k], whose sums the metric is computed from. A rival may lack
+    metrics that mean nothing for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Tables:
-    """A metric's row statistics, float64 [rows, k], of each model."""
+    """A metric's row statistics of each model."""
 
     metric: Metric
     baseline: Floats
@@ -49,53 +67,42 @@ class _Tables:
 
 
 def compare(
-    prompts: Sequence[Prompt],
+    examples: Sequence[Example],
+    metrics: Sequence[Metric],
     *,
     baseline: Measured,
     rivals: Mapping[RivalName, Measured],
     tuned: Measured,
-    metrics: Sequence[str],
     seed: int,
 ) -> tuple[EvaluationResult, list[ExampleResult]]:
-    """Metrics with intervals, in the order of `metrics` and then loss and perplexity; and the rows."""
-    references = [prompt.reference for prompt in prompts]
-    names = dict.fromkeys(metrics)
-    tables = [_answer_tables(METRICS[name], references, baseline, rivals, tuned) for name in names]
-    losses = [_loss_tables(metric, baseline, rivals, tuned) for metric in (_LOSS, _PERPLEXITY)]
-    results = [_result(table, seed) for table in (*tables, *losses)]
+    """Metrics with intervals, in the order of `metrics`, the first by data set too; and the rows."""
+    tables = [_tables(metric, baseline, rivals, tuned) for metric in metrics]
+    result = EvaluationResult(
+        rows=len(examples),
+        metrics=[_result(table, seed) for table in tables],
+        slices=_slices(examples, tables[0]),
+    )
+    shown = [table for table in tables if table.metric.of_a_row]
     rows = [
         ExampleResult(
-            source=str(prompt.source),
-            prompt=prompt.question,
-            reference=prompt.reference,
+            source=example.source,
+            dataset=example.dataset,
+            prompt=example.prompt,
+            reference=example.reference,
             baseline=baseline.answers[index],
             rivals={name: rival.answers[index] for name, rival in rivals.items()},
             tuned=tuned.answers[index],
-            scores={table.metric.name: _score(table, index) for table in (*tables, losses[0])},
+            scores={table.metric.name: _score(table, index) for table in shown},
         )
-        for index, prompt in enumerate(prompts)
+        for index, example in enumerate(examples)
     ]
-    return EvaluationResult(rows=len(prompts), metrics=results), rows
+    return result, rows
 
 
-def _answer_tables(
-    metric: Metric,
-    references: list[str],
-    baseline: Measured,
-    rivals: Mapping[RivalName, Measured],
-    tuned: Measured,
-) -> _Tables:
-    return _Tables(
-        metric,
-        metric.table(baseline.answers, references),
-        {name: metric.table(rival.answers, references) for name, rival in rivals.items()},
-        metric.table(tuned.answers, references),
-    )
-
-
-def _loss_tables(metric: Metric, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured) -> _Tables:
-    tables = {name: loss_table(rival.losses) for name, rival in rivals.items()}
-    return _Tables(metric, loss_table(baseline.losses), tables, loss_table(tuned.losses))
+def _tables(metric: Metric, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured) -> _Tables:
+    name = metric.name
+    theirs = {who: rival.tables[name] for who, rival in rivals.items() if name in rival.tables}
+    return _Tables(metric, baseline.tables[name], theirs, tuned.tables[name])
 
 
 def _result(tables: _Tables, seed: int) -> MetricResult:
@@ -116,6 +123,22 @@ def _result(tables: _Tables, seed: int) -> MetricResult:
 def _rival(name: RivalName, tables: _Tables, seed: int) -> RivalResult:
     low, high = _interval(tables.metric, tables.rivals[name], tables.tuned, seed)
     return RivalResult(name=name, score=_total(tables.metric, tables.rivals[name]), low=low, high=high)
+
+
+def _slices(examples: Sequence[Example], headline: _Tables) -> list[SliceResult]:
+    names = np.array([example.dataset for example in examples])
+    found = list(dict.fromkeys(names.tolist()))
+    if len(found) < 2:
+        return []
+    return [
+        SliceResult(
+            name=name,
+            rows=int((names == name).sum()),
+            baseline=_total(headline.metric, headline.baseline[names == name]),
+            tuned=_total(headline.metric, headline.tuned[names == name]),
+        )
+        for name in sorted(found)
+    ]
 
 
 def _interval(metric: Metric, baseline: Floats, tuned: Floats, seed: int) -> tuple[float, float]:

@@ -20,20 +20,29 @@ Floats = NDArray[np.float64]
 
 _CHRF_ORDER: Final = 6
 _CHRF_BETA: Final = 2
+_MOST_LOSS: Final = 57.0
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A score of a set of answers."""
+    """A score of a set of rows."""
 
     name: str
-    statistics: Callable[[str, str], tuple[float, ...]]
-    """Of one row: (answer, reference) to numbers that may be summed over rows."""
     combine: Callable[[Floats], Floats]
-    """From sums [..., k] to scores [...]."""
+    """From sums [..., k] of the rows' statistics to scores [...]."""
     higher_is_better: bool = True
     is_binary: bool = False
-    """Each row is right or wrong: statistics are (1 or 0, 1)."""
+    """Each row is right or wrong: its statistics are (1 or 0, 1)."""
+    of_a_row: bool = True
+    """It says something of a single row too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerMetric(Metric):
+    """A score of generated answers."""
+
+    statistics: Callable[[str, str], tuple[float, ...]]
+    """Of one row: (answer, reference) to numbers that may be summed over rows."""
 
     def table(self, answers: Sequence[str], references: Sequence[str]) -> Floats:
         """Statistics of all rows, float64 [rows, k]."""
@@ -103,8 +112,11 @@ def chrf(sums: Floats) -> Floats:
     return result
 
 
-def _mean_of(name: str, score: Callable[[str, str], float], *, is_binary: bool = False) -> Metric:
-    return Metric(name, lambda answer, reference: (score(answer, reference), 1.0), ratio, is_binary=is_binary)
+def _mean_of(name: str, score: Callable[[str, str], float], *, is_binary: bool = False) -> AnswerMetric:
+    def statistics(answer: str, reference: str) -> tuple[float, float]:
+        return score(answer, reference), 1.0
+
+    return AnswerMetric(name, ratio, is_binary=is_binary, statistics=statistics)
 
 
 METRICS: Final = {
@@ -113,7 +125,7 @@ METRICS: Final = {
         _mean_of("exact_match", exact_match, is_binary=True),
         _mean_of("token_f1", token_f1),
         _mean_of("rouge_l", rouge_l),
-        Metric("chrf", chrf_statistics, chrf),
+        AnswerMetric("chrf", chrf, statistics=chrf_statistics),
     )
 }
 """Scores of generated answers by the name that `evaluation.metrics` uses."""
@@ -125,9 +137,20 @@ def loss_table(losses: Sequence[RowLoss]) -> Floats:
 
 
 def perplexity(sums: Floats) -> Floats:
-    """Exponential of the token-weighted loss."""
-    result: Floats = np.exp(ratio(sums))
+    """Exponential of the token-weighted loss; of one above 57, that of 57, which is 31 characters long in status."""
+    result: Floats = np.exp(np.minimum(ratio(sums), _MOST_LOSS))
     return result
+
+
+LOSS: Final = Metric("loss", ratio, higher_is_better=False)
+"""Its statistics are those of `loss_table`, or (loss, 1) where a row is one decision."""
+PERPLEXITY: Final = Metric("perplexity", perplexity, higher_is_better=False, of_a_row=False)
+
+
+def language_tables(losses: Sequence[RowLoss]) -> dict[str, Floats]:
+    """Statistics of loss and perplexity by metric."""
+    table = loss_table(losses)
+    return {LOSS.name: table, PERPLEXITY.name: table}
 
 
 class _Words:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.plan import micro_batches
@@ -33,20 +34,31 @@ def score(
 
     `on_batch` is called with the number of rows of each finished batch; it may raise to stop.
     """
+    device = next(model.parameters()).device
+    totals = in_batches(model, rows, batch_tokens, lambda batch: row_losses(model, collate(batch, device)), on_batch)
+    return [RowLoss(float(total), row.targets) for total, row in zip(totals, rows, strict=True)]
+
+
+def in_batches(
+    model: Any,
+    rows: Sequence[Tokenized],
+    batch_tokens: int,
+    compute: Callable[[list[Tokenized]], Tensor],
+    on_batch: Callable[[int], None],
+) -> Tensor:
+    """What `compute` makes of batches of rows, [batch, ...]: for all rows, [rows, ...] in their order, on the CPU.
+
+    The model computes in evaluation mode, without gradients.
+    """
     was_training = model.training
     model.eval()
-    losses: list[RowLoss | None] = [None] * len(rows)
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        for indices in micro_batches(tuple(range(len(rows))), [len(row.token_ids) for row in rows], batch_tokens):
-            totals = row_losses(model, collate([rows[index] for index in indices], device)).tolist()
-            for index, total in zip(indices, totals, strict=True):
-                losses[index] = RowLoss(total, rows[index].targets)
-            on_batch(len(indices))
-    model.train(was_training)
-    return [loss for loss in losses if loss is not None]
-
-
-def mean_loss(losses: Sequence[RowLoss]) -> float:
-    """Mean per supervised token over all rows; its exponential is the perplexity."""
-    return sum(loss.total for loss in losses) / sum(loss.tokens for loss in losses)
+    found: dict[int, Tensor] = {}
+    try:
+        with torch.inference_mode():
+            for indices in micro_batches(tuple(range(len(rows))), [len(row.token_ids) for row in rows], batch_tokens):
+                results = compute([rows[index] for index in indices]).cpu()
+                found |= dict(zip(indices, results, strict=True))
+                on_batch(len(indices))
+    finally:
+        model.train(was_training)
+    return torch.stack([found[index] for index in range(len(rows))])

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.loss import collate, row_losses
 
@@ -20,7 +21,11 @@ class LanguageTask:
         """Summed weights of a row's supervised tokens."""
         return self._items[index].sequences[0].target_weight
 
-    def losses(self, model: Any, indices: Sequence[int], *, packing: bool) -> Tensor:  # noqa: ARG002  packing is to come
+    def losses(self, model: Any, indices: Sequence[int], *, packing: bool) -> Tensor:
         """Summed loss of each row, float32 [rows]."""
-        device = next(model.parameters()).device
-        return row_losses(model, collate([self._items[index].sequences[0] for index in indices], device))
+        return sequence_losses(model, [self._items[index].sequences[0] for index in indices], packing=packing)
+
+
+def sequence_losses(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> Tensor:
+    """Weighted sum of -log p over the supervised tokens of each row, float32 [rows]; differentiable."""
+    return row_losses(model, collate(rows, next(model.parameters()).device, packing=packing))

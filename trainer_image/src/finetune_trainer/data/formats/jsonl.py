@@ -44,7 +44,8 @@ def _decode(line: bytes) -> str:
     if line.startswith(BOM_UTF8):
         raise RowError("the line starts with a byte order mark", "save the file as UTF-8 without one")
     try:
-        return line.decode("utf-8")
+        # Without its line end, which would be taken for a control character inside a string that is never closed.
+        return line.rstrip(b"\r\n").decode("utf-8")
     except UnicodeDecodeError as error:
         raise RowError(f"byte {error.start + 1} is not UTF-8", "save the file as UTF-8") from None
 

@@ -27,9 +27,9 @@ def runs_of(sequence: Tokenized, decode: Decode) -> list[Run]:
         if len(runs) == _MOST_RUNS:
             break
         count = sum(1 for _ in group)
-        upto = "".join(decode(sequence.token_ids[: done + count]))
+        upto = "".join(decode(sequence.token_ids[: done + count].tolist()))
         alone = not upto.startswith(text)
-        added = "".join(decode(sequence.token_ids[done : done + count])) if alone else upto[len(text) :]
+        added = "".join(decode(sequence.token_ids[done : done + count].tolist())) if alone else upto[len(text) :]
         runs.append(Run(text=_shorten(added), weight=float(weight), tokens=count))
         done, text = done + count, upto
     return runs

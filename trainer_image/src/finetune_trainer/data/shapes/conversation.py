@@ -1,37 +1,45 @@
-"""Instructions and chats: one sequence per row, supervised on its answers."""
+"""`sft`: one sequence per conversation, supervised on its answers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
-from finetune_api.spec.data import Columns, Template
-from finetune_trainer.data.encode import Encoder
+from finetune_api.spec.data import Columns
+from finetune_trainer.data.dialogue import Dialogue
 from finetune_trainer.data.formats.base import RawRow
+from finetune_trainer.data.instruction import parse_conversation
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import RowError, Source
-from finetune_trainer.data.rows import Row, parse_row
-from finetune_trainer.data.template import make_render
+from finetune_trainer.data.rows import Conversation, Row
 
 
 class ConversationShape:
     """Rows of `sft`."""
 
-    def __init__(self, template: Template, tokenizer: Any, max_tokens: int) -> None:
-        self._encoder = Encoder(tokenizer)
-        self._render = make_render(template, tokenizer, self._encoder.special_tokens)
-        self._max_tokens = max_tokens
+    def __init__(self, dialogue: Dialogue, max_tokens: int) -> None:
+        self._dialogue, self._max_tokens = dialogue, max_tokens
 
-    def parse(self, raw: RawRow, columns: Columns | None, source: Source) -> Row:
+    def parse(self, raw: RawRow, columns: Columns | None, source: Source) -> Conversation:
         """The conversation that an object holds."""
-        return parse_row(raw, columns, source)
+        return parse_conversation(raw, columns, source)
 
     def encode(self, rows: Sequence[Row]) -> list[list[Item] | RowError]:
-        """One item per row, or why there is none."""
-        return [self._encode(row) for row in rows]
+        """One item per row, without the start of its prompt where it is too long."""
+        return encode_conversations(cast("Sequence[Conversation]", rows), self._dialogue, self._max_tokens)
 
-    def _encode(self, row: Row) -> list[Item] | RowError:
+
+def encode_conversations(
+    rows: Sequence[Conversation], dialogue: Dialogue, max_tokens: int
+) -> list[list[Item] | RowError]:
+    """One item per conversation, without the start of its prompt where it is too long, or why there is none."""
+    items: list[list[Item] | RowError] = []
+    for row, said in zip(rows, dialogue.encode([row.turns for row in rows]), strict=True):
         try:
-            whole = self._encoder.encode_exchanges(self._render(self._encoder.escape(row.turns)), row.source)
-            kept = self._encoder.shorten(whole, self._max_tokens)
+            if isinstance(said, RowError):
+                raise said
+            kept = said.shortened(max_tokens, dialogue.bos_id)
         except RowError as error:
-            return error
-        return [Item((kept,), cut=len(whole.token_ids) - len(kept.token_ids))]
+            items.append(error)
+        else:
+            cut = len(said.token_ids) - len(kept.token_ids)
+            items.append([Item((kept.tokenized(row.source),), cut=cut)])
+    return items

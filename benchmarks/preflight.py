@@ -1,0 +1,204 @@
+"""How fast preflight gets through a data set, against its budgets: `python benchmarks/preflight.py --megabytes 1024`.
+
+Parsing and validating must make 20 MB/s on one core, and the whole way from file to prepared data at least 80 % of
+what the bare tokenizer makes of the same texts, on the same cores, in the same run; memory must not grow with the file.
+Every measurement runs in a process of its own, so that its peak memory is its own.
+"""
+
+# ruff: noqa: PLC0415  what is imported would count for the memory of measurements that do without it
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support", ".")]
+os.environ.update(TOKENIZERS_PARALLELISM="true", TRANSFORMERS_VERBOSITY="error")
+
+MEGABYTE = 1e6
+BARE_MEGABYTES = 32
+"""Of the file, held in memory as texts for the bare tokenizer."""
+BATCH = 1024
+BUDGETS = {"parse": 20.0, "ratio": 0.8, "memory": 1000.0}
+
+
+class Measured(NamedTuple):
+    megabytes: float
+    seconds: float
+    peak: float
+    """Resident memory of the process, MB."""
+
+    @property
+    def rate(self) -> float:
+        return self.megabytes / self.seconds
+
+
+def generate(path: Path, megabytes: float) -> None:
+    """Rows of instructions and chats, a few hundred bytes to a few kilobytes each, no two alike."""
+    draw = random.Random(7)
+    words = (ROOT / "docs" / "architecture.md").read_text().split()
+
+    def text(longest: int) -> str:
+        return " ".join(draw.choices(words, k=draw.randint(5, longest)))
+
+    with path.open("w") as out:
+        while out.tell() < megabytes * MEGABYTE:
+            for _ in range(1000):
+                if draw.random() < 0.5:
+                    row: dict[str, Any] = {"instruction": text(60), "input": text(120), "response": text(150)}
+                else:
+                    turns = [("user", 40), ("assistant", 100)] * draw.randint(1, 3)
+                    row = {"messages": [{"role": role, "content": text(longest)} for role, longest in turns]}
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def tokenizer_directory(directory: Path) -> str:
+    """The demo's tokenizer where its package is installed, else the tests'; the name of the one saved."""
+    from examples.base_model import find_gguf
+
+    try:
+        gguf = find_gguf()
+    except FileNotFoundError:
+        from tiny_model import train_tokenizer, wrap
+
+        wrap(train_tokenizer()).save_pretrained(directory)
+        return "tests' own, 320 tokens"
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(directory)
+    return "SmolLM2"
+
+
+def parse(file: Path, _directory: Path) -> float:
+    """Read, parse, digest and split every row, on one core, without a tokenizer."""
+    from finetune_trainer.data.problems import Problems
+    from finetune_trainer.data.split import Splitter
+    from finetune_trainer.data.stream import Meter, RowReader
+
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    data, files, shape = _job(file, _directory)
+    problems, splitter = Problems(), Splitter(data)
+    start = time.perf_counter()
+    splitter.begin("train")
+    for batch in RowReader(shape, problems, Meter(files.size)).batches("train", files.train):
+        splitter.place("train", [row.digest() for row in batch.rows])
+    assert not problems.total, problems.shown
+    return time.perf_counter() - start
+
+
+def tokenize(file: Path, directory: Path) -> float:
+    """The texts of the rows through the tokenizer alone, in batches, on all cores."""
+    from transformers import AutoTokenizer
+
+    backend = AutoTokenizer.from_pretrained(directory).backend_tokenizer
+    texts = list(_texts(file))
+    start = time.perf_counter()
+    for first in range(0, len(texts), BATCH):
+        for encoding in backend.encode_batch_fast(texts[first : first + BATCH], add_special_tokens=False):
+            encoding.ids  # noqa: B018  making Python's list of them is part of any use
+    return time.perf_counter() - start
+
+
+def prepare(file: Path, directory: Path) -> float:
+    """From the file to prepared data on disk, as preflight does it."""
+    from finetune_trainer.data.prepare import Preparation
+
+    data, files, shape = _job(file, directory)
+    target = Path(tempfile.mkdtemp(dir=file.parent))
+    start = time.perf_counter()
+    index = Preparation(data, shape, target, max_tokens=8192, test_rows=500).run(files)
+    seconds = time.perf_counter() - start
+    assert not index.bad.total, index.bad.shown
+    shutil.rmtree(target)
+    return seconds
+
+
+def _job(file: Path, directory: Path) -> tuple[Any, Any, Any]:
+    from transformers import AutoTokenizer
+
+    from finetune_api.spec.data import Data
+    from finetune_api.spec.training import Objective
+    from finetune_trainer.data.shapes import make_shape
+    from finetune_trainer.data.stream import DatasetFiles
+
+    data = Data.model_validate({"train": [{"uri": "s3://bench/rows.jsonl"}]})
+    shape = make_shape(Objective(), data, AutoTokenizer.from_pretrained(directory), 8192)
+    return data, DatasetFiles(train=[(data.train[0], [("s3://bench/rows.jsonl", file)])]), shape
+
+
+def _texts(file: Path) -> Iterator[str]:
+    """Rows rendered as ChatML."""
+    with file.open() as lines:
+        for line in lines:
+            row = json.loads(line)
+            turns = row.get("messages") or [
+                {"role": "user", "content": f"{row['instruction']}\n\n{row['input']}"},
+                {"role": "assistant", "content": row["response"]},
+            ]
+            yield "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in turns)
+
+
+def measure(what: Callable[[Path, Path], float], file: Path, directory: Path) -> Measured:
+    """Run one measurement in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        seconds, peak = pool.apply(_measured, (what, file, directory))
+    return Measured(file.stat().st_size / MEGABYTE, seconds, peak)
+
+
+def _measured(what: Callable[[Path, Path], float], file: Path, directory: Path) -> tuple[float, float]:
+    sys.modules["torch"] = None  # type: ignore[assignment]  # as in preflight
+    seconds = what(file, directory)
+    # getrusage would tell the peak of the process that started this one, where that is higher.
+    status = Path("/proc/self/status").read_text()
+    return seconds, int(status.partition("VmHWM:")[2].split()[0]) / 1000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--megabytes", type=float, default=64, help="size of the file (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory, whole, part = (Path(scratch, name) for name in ("tokenizer", "rows.jsonl", "part.jsonl"))
+        name = tokenizer_directory(directory)
+        generate(whole, options.megabytes)
+        generate(part, min(options.megabytes, BARE_MEGABYTES))
+        results = {
+            "parse and validate, one core": measure(parse, whole, directory),
+            "bare tokenizer, all cores": measure(tokenize, part, directory),
+            "file to prepared data": measure(prepare, whole, directory),
+        }
+    return report(name, results)
+
+
+def report(name: str, results: dict[str, Measured]) -> int:
+    """Print the table; 1 if a budget is missed."""
+    parsed, bare, whole = results.values()
+    print(f"{os.cpu_count()} cores, tokenizer {name}\n")
+    print(f"{'':32}{'MB':>8}{'seconds':>10}{'MB/s':>8}{'peak MB':>10}")
+    for what, result in results.items():
+        print(f"{what:32}{result.megabytes:8.0f}{result.seconds:10.1f}{result.rate:8.1f}{result.peak:10.0f}")
+    ratio = whole.rate / bare.rate
+    checks = [
+        (
+            f"parse and validate {parsed.rate:.1f} MB/s, at least {BUDGETS['parse']:.0f}",
+            parsed.rate >= BUDGETS["parse"],
+        ),
+        (f"whole way {ratio:.0%} of the bare tokenizer, at least {BUDGETS['ratio']:.0%}", ratio >= BUDGETS["ratio"]),
+        (f"peak memory {whole.peak:.0f} MB, at most {BUDGETS['memory']:.0f}", whole.peak <= BUDGETS["memory"]),
+    ]
+    print()
+    for what, met in checks:
+        print(f"{'met   ' if met else 'MISSED'}  {what}")
+    return 0 if all(met for _, met in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

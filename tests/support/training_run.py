@@ -1,0 +1,169 @@
+"""Runs of the training loop on a tiny model, in this process or in several that torchrun starts.
+
+    python -m torch.distributed.run --standalone --nproc-per-node 2 training_run.py RUNS.json
+
+RUNS.json is a list of `RunSettings`, done one after the other; each process writes what it ended with beside it, to
+`rank-<index>.pt`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_model import tiny_config
+from torch import Tensor
+from trainer_settings import hyperparameters
+from transformers import LlamaForCausalLM
+
+from finetune_api.spec.training import Lora
+from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.item import Item
+from finetune_trainer.data.problems import Source
+from finetune_trainer.errors import TrainerError
+from finetune_trainer.loop import train
+from finetune_trainer.model import attach_lora
+from finetune_trainer.objectives.language import LanguageTask
+from finetune_trainer.state import trainable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """A run, as JSON holds it."""
+
+    plan: list[list[int]]
+    rows: int
+    row_lengths: list[int] | None = None
+    """Of all rows in turn; None draws each."""
+    validation: int = 0
+    stop_rank: int | None = None
+    """The process that is asked to stop, after `stop_step` steps."""
+    stop_step: int = 0
+    skewed_start: bool = False
+    """Every process but the first starts from other adapter weights."""
+    skewed_plan: bool = False
+    """Every process but the first has a step less."""
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process ended with."""
+
+    losses: list[float]
+    validation_losses: list[float]
+    norms: list[float]
+    adapter: dict[str, Tensor]
+    saved_steps: list[int]
+    error: str
+    """Why it ended before its last step, empty if it did not."""
+
+
+def random_rows(count: int, lengths: Sequence[int] | None = None) -> list[Tokenized]:
+    """Rows of random tokens, of 4 to 24 where no `lengths` are given; each with a prompt and a supervised rest."""
+    generator = torch.Generator().manual_seed(11)
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=generator))
+
+    rows = []
+    for line in range(count):
+        length = lengths[line % len(lengths)] if lengths else draw(4, 25)
+        prompt = draw(1, length)
+        ids = [draw(3, 320) for _ in range(length)]
+        rows.append(Tokenized(ids, [float(index >= prompt) for index in range(length)], Source("rows.jsonl", line + 1)))
+    return rows
+
+
+def run(settings: RunSettings, rank: int = 0) -> Ended:
+    """Train a fresh copy of the tiny model, with one thread: tiny tensors gain nothing from more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _run(settings, rank)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(settings: RunSettings, rank: int) -> Ended:
+    torch.manual_seed(0)
+    base = LlamaForCausalLM(tiny_config()).requires_grad_(False)
+    numbers = hyperparameters(**settings.hyperparameters)
+    model = attach_lora(base, Lora(), numbers)
+    if settings.skewed_start and rank > 0:
+        with torch.no_grad():
+            for _, parameter in trainable(model):
+                parameter.add_(0.1 * rank)
+    items = [Item((row,)) for row in random_rows(settings.rows, settings.row_lengths)]
+    logs, states, polls = [], [], 0
+
+    def should_stop() -> bool:
+        nonlocal polls
+        polls += 1
+        return rank == settings.stop_rank and polls > settings.stop_step
+
+    error = ""
+    try:
+        train(
+            model=model,
+            task=LanguageTask(items),
+            validation=LanguageTask(items[: settings.validation]) if settings.validation else None,
+            settings=numbers,
+            plan=[tuple(step) for step in settings.plan][: -1 if settings.skewed_plan and rank > 0 else None],
+            state=None,
+            on_log=logs.append,
+            should_stop=should_stop,
+            on_checkpoint=states.append,
+            every_steps=10,
+        )
+    except TrainerError as stopped:
+        error = str(stopped)
+    return Ended(
+        losses=[log.loss for log in logs],
+        validation_losses=[log.validation_loss for log in logs if log.validation_loss is not None],
+        norms=[log.grad_norm for log in logs],
+        adapter={name: parameter.detach().clone() for name, parameter in trainable(model)},
+        saved_steps=[state.counters.step for state in states],
+        error=error,
+    )
+
+
+def run_in_processes(runs: Sequence[RunSettings], count: int, folder: Path) -> list[list[Ended]]:
+    """Train with `count` processes that torchrun starts; what each run ended with in each of them."""
+    described = folder / "runs.json"
+    described.write_text(json.dumps([asdict(settings) for settings in runs]))
+    path = ["operator/src", "trainer_image/src", "tests/support"]
+    environment = os.environ | {"PYTHONPATH": ":".join(str(ROOT / part) for part in path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    with subprocess.Popen(
+        [*command, __file__, str(described)], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            _, errors = process.communicate(timeout=300)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0, errors[-3000:]
+    ranks = [torch.load(folder / f"rank-{rank}.pt") for rank in range(count)]
+    return [[Ended(**ended) for ended in run] for run in zip(*ranks, strict=True)]
+
+
+def main() -> None:
+    """Be one process of several."""
+    described = Path(sys.argv[1])
+    rank = int(os.environ["RANK"])
+    ended = [asdict(run(RunSettings(**settings), rank)) for settings in json.loads(described.read_text())]
+    torch.save(ended, described.with_name(f"rank-{rank}.pt"))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""`sft`: every model answers the test prompts, and the loss of the reference answers is measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetune_api.report import EvaluationResult, RivalName
+from finetune_trainer.data.prompts import Prompt, PromptSets
+from finetune_trainer.evaluate.compare import Example, ExampleResult, Measured, compare
+from finetune_trainer.evaluate.examiner import Bench
+from finetune_trainer.evaluate.generate import generate
+from finetune_trainer.evaluate.metrics import LOSS, METRICS, PERPLEXITY, language_tables
+from finetune_trainer.evaluate.score import score
+
+
+class AnswerExaminer:
+    """Greedy answers, scored against the references; an answer that never ended counts as it stands."""
+
+    def __init__(self, bench: Bench, prompts: PromptSets, datasets: Sequence[str]) -> None:
+        """`datasets` names the data set of each prompt."""
+        self._bench, self._prompts, self._datasets = bench, prompts, datasets
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt with its answer."""
+        room = self._bench.evaluation.max_new_tokens
+        asked = [*self._prompts.plain, *(self._prompts.few_shot or [])]
+        return max(len(prompt.token_ids) + max(room, len(prompt.answer_ids)) for prompt in asked)
+
+    def base(self, model: Any) -> Measured:
+        """The untouched base model."""
+        return self._measure(model, self._prompts.plain)
+
+    def rivals(self, model: Any) -> dict[RivalName, Measured]:
+        """The base with worked examples in its prompt."""
+        few_shot = self._prompts.few_shot
+        return {"few_shot": self._measure(model, few_shot)} if few_shot else {}
+
+    def tuned(self, model: Any) -> Measured:
+        """The model with its adapter."""
+        return self._measure(model, self._prompts.plain)
+
+    def compare(
+        self, *, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured
+    ) -> tuple[EvaluationResult, list[ExampleResult]]:
+        """The asked scores, then loss and perplexity of the references."""
+        examples = [
+            Example(str(prompt.source), prompt.question, prompt.reference, dataset)
+            for prompt, dataset in zip(self._prompts.plain, self._datasets, strict=True)
+        ]
+        metrics = [*(METRICS[name] for name in self._bench.metrics), LOSS, PERPLEXITY]
+        return compare(examples, metrics, baseline=baseline, rivals=rivals, tuned=tuned, seed=self._bench.seed)
+
+    def _measure(self, model: Any, prompts: Sequence[Prompt]) -> Measured:
+        bench = self._bench
+        answers = generate(
+            model,
+            [prompt.token_ids for prompt in prompts],
+            max_new_tokens=bench.evaluation.max_new_tokens,
+            stop_ids=self._prompts.stop_ids,
+            batch_size=bench.evaluation.batch_size,
+            on_batch=bench.watch.batch,
+            on_token=bench.watch.check,
+        )
+        losses = score(model, [prompt.scored() for prompt in prompts], bench.batch_tokens, bench.watch.batch)
+        texts = [str(bench.tokenizer.decode(each.token_ids, skip_special_tokens=True)).strip() for each in answers]
+        references = [prompt.reference for prompt in prompts]
+        scores = {name: METRICS[name].table(texts, references) for name in bench.metrics}
+        return Measured(texts, scores | language_tables(losses))

@@ -1,0 +1,39 @@
+"""Which scores an objective has, by name; preflight refuses others, so torch is not imported."""
+
+from typing import Final
+
+from finetune_api.conditions import Reason
+from finetune_api.spec.evaluation import MetricName
+from finetune_api.spec.job import FinetuneJobSpec
+from finetune_trainer.errors import SettingsError
+
+ALLOWED: Final[dict[str, tuple[MetricName, ...]]] = {
+    "sft": ("exact_match", "token_f1", "rouge_l", "chrf"),
+    "continued-pretraining": (),
+    "classification": ("accuracy", "f1", "precision", "recall"),
+    "preference": ("pair_accuracy",),
+    "reward": ("pair_accuracy",),
+}
+"""By objective, in the order that is used where the spec names none."""
+_UNASKED: Final = "chrf"
+"""Measured only where the spec names it."""
+
+
+def metric_names(spec: FinetuneJobSpec) -> tuple[MetricName, ...]:
+    """The scores to measure, the most important first; losses are measured besides.
+
+    Raises:
+        SettingsError: `evaluation.metrics` names one that the objective does not have.
+
+    """
+    objective, allowed = spec.objective.type, ALLOWED[spec.objective.type]
+    foreign = [name for name in spec.evaluation.metrics if name not in allowed]
+    if foreign:
+        raise SettingsError(
+            reason=Reason.SETTINGS_INVALID,
+            message=f"evaluation.metrics: {', '.join(foreign)} cannot be measured with objective.type {objective}",
+            advice=f"choose from {', '.join(allowed)}"
+            if allowed
+            else "leave it empty: loss and perplexity are measured",
+        )
+    return tuple(dict.fromkeys(spec.evaluation.metrics)) or tuple(name for name in allowed if name != _UNASKED)
