@@ -36,6 +36,10 @@ class SideIndex(Message):
     """Tokens of the longest sequence, before any cut."""
     cut_rows: int = 0
     """Rows that lost tokens to the limit."""
+    dataset_items: list[int] = Field(default=[])
+    """Items of each data set, by its index."""
+    dataset_tokens: list[int] = Field(default=[])
+    """Likewise tokens."""
 
 
 class NamedFile(Message):
