@@ -194,9 +194,7 @@ TABLE_FAULTS: Final[dict[str, Broken]] = {
         b"instruction\tresponse\na\tb\nc\t\n", "{train}:3: field 'response' is empty", name="train.tsv"
     ),
     "corrupt Parquet": Broken(corrupt_table, "{train}: the file is damaged or no Parquet", name="train.parquet"),
-    "Parquet cut off": Broken(
-        table([row()])[:-20], "{train}: the file is damaged or no Parquet", name="train.parquet"
-    ),
+    "Parquet cut off": Broken(table([row()])[:-20], "{train}: the file is damaged or no Parquet", name="train.parquet"),
     "null in Parquet": Broken(
         table([row(), row("b", None)]),
         "{train} row 2: field 'response' is null, not a string; write it as text in double quotes",
@@ -262,7 +260,9 @@ ROW_FAULTS: Final[dict[str, Broken]] = {
     ),
     "no assistant turn": Broken(chat(("user", "a")), "{train}:2: field 'messages' has no assistant turn"),
     "no turns": Broken(chat(), "{train}:2: field 'messages' has no assistant turn"),
-    "a turn without content": Broken(chat(("user", "a"), ("assistant", None)), "{train}:2: field 'messages[1].content'"),
+    "a turn without content": Broken(
+        chat(("user", "a"), ("assistant", None)), "{train}:2: field 'messages[1].content'"
+    ),
     "turns that are text": Broken(
         lines({"messages": "hello"}), "{train}:1: field 'messages' is a string, not an array of turns"
     ),
