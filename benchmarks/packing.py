@@ -5,6 +5,13 @@
 Both sides are this trainer's own loop, LoRA on every linear layer, float32, the same steps of the same rows and the
 same token budget of a micro-batch. Each spread is measured in turns and the best turn counts. On a machine that does
 other work too, count CPU seconds and use one thread (`OMP_NUM_THREADS=1`).
+
+SmolLM2-135M-Instruct, one thread, real tokens a CPU second, `--tokens 2048 --micro-batch 1024 --turns 2`:
+
+    row lengths              padding   padded   packed
+    all of 128                   0 %      138      139
+    32 to 224                   13 %      124      137
+    log-normal, median 60       25 %      103      129
 """
 
 import argparse

@@ -1,22 +1,26 @@
-"""`make demo`: one real fine-tune on a real cluster, from nothing to the numbers.
+"""`make demo` and `make example`: one real fine-tune on a real cluster, from nothing to the numbers.
+
+`python -m examples.demo [NAME] [--job FILE]` runs a job of the example NAME, by default the order desk's.
 
 CLUSTER=embedded (the default) builds and starts a Kubernetes on this machine; CLUSTER=current uses the cluster of the
 current kubectl context. Exits 1, loudly, when the tuned model does not beat the base.
 """
 
+import argparse
 import sys
 
 from examples.demo import job, result, watch
+from examples.demo.example import Example
 from examples.demo.target import DemoError, find_target
 from rich.console import Console
 
 
-def run(console: Console) -> bool:
+def run(example: Example, console: Console) -> bool:
     """The demo from top to bottom; whether the tuned model is better."""
     target = find_target(console)
-    job.upload_inputs(target, console)
+    job.upload_inputs(target, example, console)
     job.install_operator(target, console)
-    name = job.apply(target, console)
+    name = job.apply(target, example, console)
     finished = watch.follow(target, name, console)
     better = result.show(target, finished, console)
     result.where_to_look(target, name, console)
@@ -25,9 +29,13 @@ def run(console: Console) -> bool:
 
 def main() -> int:
     """Entry point; every expected problem is one line."""
+    parser = argparse.ArgumentParser(prog="examples.demo", description="Run a worked example on a cluster.")
+    parser.add_argument("name", nargs="?", default="order-desk", help="folder under examples/")
+    parser.add_argument("--job", default="finetunejob.yaml", help="YAML file in it")
+    chosen = parser.parse_args()
     console = Console(highlight=False)
     try:
-        return 0 if run(console) else 1
+        return 0 if run(Example.load(chosen.name, chosen.job), console) else 1
     except DemoError as error:
         console.print(f"[bold red]demo:[/] {error}", soft_wrap=True)
     except KeyboardInterrupt:

@@ -1,12 +1,13 @@
 """From files on disk to a running FinetuneJob: upload, install, apply."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
+from examples.demo.example import Example
 from examples.demo.target import TEAM, DemoError, Target
 from kubectl import KubectlError
 from rich.console import Console
@@ -15,15 +16,14 @@ from finetune_trainer.storage import Storage
 from localcluster.layout import cache_root
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-EXAMPLE: Final = ROOT / "examples" / "order-desk"
 CHART: Final = ROOT / "charts" / "finetune-operator"
 RELEASE: Final = "finetune-operator"
 OPERATOR_NAMESPACE: Final = "finetune-system"
 RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
-def upload_inputs(target: Target, console: Console) -> None:
-    """Base model (once) and data set to S3."""
+def upload_inputs(target: Target, example: Example, console: Console) -> None:
+    """Base model (once) and data sets to S3."""
     console.rule("[bold]2  Base model and data in S3")
     model_dir = cache_root() / "models" / "smollm2-135m-instruct"
     command = [sys.executable, str(ROOT / "examples" / "base_model.py"), str(model_dir)]
@@ -32,11 +32,12 @@ def upload_inputs(target: Target, console: Console) -> None:
         raise DemoError(made.stderr.strip())
     sent = _upload_missing(target.storage, model_dir, target.model_uri)
     console.print(f"  SmolLM2-135M-Instruct  {target.model_uri}  ({sent} files sent)")
-    for split in ("train", "validation", "test"):
-        uri = f"{target.team_uri}/order-desk/{split}.jsonl"
-        target.storage.write(uri, (EXAMPLE / f"{split}.jsonl").read_bytes())
-        rows = (EXAMPLE / f"{split}.jsonl").read_text().count("\n")
-        console.print(f"  {split:<21}  {uri}  ({rows} rows)")
+    for key, path in example.data_files.items():
+        uri = f"{target.team_uri}/{key}"
+        content = path.read_bytes()
+        target.storage.write(uri, content)
+        lines = content.count(b"\n")
+        console.print(f"  {path.name:<21}  {uri}  ({lines} lines)", soft_wrap=True)
 
 
 def _upload_missing(storage: Storage, directory: Path, prefix: str) -> int:
@@ -84,18 +85,21 @@ def _helm(target: Target, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def apply(target: Target, console: Console, *, seed: int = 0) -> str:
+def apply(target: Target, example: Example, console: Console, *, seed: int = 0) -> str:
     """The team's namespace, Secret and job; the job's name."""
     console.rule("[bold]4  The job")
     team = target.kubectl.inside(TEAM)
     team.apply(*team_objects(target, TEAM))
-    name = _next_name(target)
-    manifest = job_manifest(target, name, seed)
+    jobs = team.items("finetunejobs")
+    name = _next_name(target, example.job_name, jobs)
+    parent = newest_adapter(jobs, example.parent) if example.parent else None
     try:
-        team.apply(manifest)
+        team.apply(example.manifest_for(target, name, seed=seed, adapter_uri=parent))
     except KubectlError as error:
         raise DemoError(error.stderr.strip()) from error
-    console.print(f"  $ kubectl apply -f examples/order-desk/finetunejob.yaml   # as {name}")
+    console.print(f"  $ kubectl apply -f {example.path.relative_to(ROOT)}   # as {name}")
+    if parent:
+        console.print(f"  goes on from {parent}", soft_wrap=True)
     return name
 
 
@@ -118,26 +122,23 @@ def team_objects(target: Target, namespace: str) -> list[dict[str, Any]]:
     return objects
 
 
-def _next_name(target: Target) -> str:
-    """Each demo is a new job: settings that decide a result are immutable."""
-    taken = {item["metadata"]["name"] for item in target.kubectl.inside(TEAM).items("finetunejobs")}
-    taken |= {item.uri.split("/adapters/")[1].split("/")[0] for item in _outputs(target)}
-    return next(name for number in range(1, 10_000) if (name := f"order-desk-{number}") not in taken)
+def newest_adapter(jobs: list[dict[str, Any]], job_name: str) -> str:
+    """URI of the adapter that the last finished run of an example left.
+
+    Raises:
+        DemoError: no run of it is complete; says how to make one.
+
+    """
+    runs = [job for job in jobs if re.fullmatch(f"{re.escape(job_name)}-[0-9]+", job["metadata"]["name"])]
+    complete = [job["status"] for job in runs if job.get("status", {}).get("phase") == "Complete"]
+    if not complete:
+        raise DemoError(f"this job goes on from an adapter of {job_name}: run `make example NAME={job_name}` first")
+    return str(max(complete, key=lambda status: status["finishedAt"])["artifact"]["uri"])
 
 
-def _outputs(target: Target) -> list[Any]:
-    return target.storage.list_objects(f"{target.team_uri}/adapters/")
-
-
-def job_manifest(target: Target, name: str, seed: int) -> dict[str, Any]:
-    """The committed example with this run's name, seed and S3."""
-    manifest: dict[str, Any] = yaml.safe_load((EXAMPLE / "finetunejob.yaml").read_text())
-    manifest["metadata"]["name"] = name
-    spec = manifest["spec"]
-    spec["model"]["uri"] = target.model_uri
-    for split in ("train", "validation", "test"):
-        spec["data"][split] = [{"uri": f"{target.team_uri}/order-desk/{split}.jsonl"}]
-    spec["output"]["uri"] = f"{target.team_uri}/adapters/{name}"
-    spec["storage"] = target.storage_spec.model_dump(exclude_none=True)
-    spec.setdefault("training", {})["seed"] = seed
-    return manifest
+def _next_name(target: Target, job_name: str, jobs: list[dict[str, Any]]) -> str:
+    """Each run is a new job: settings that decide a result are immutable."""
+    prefix = f"{target.team_uri}/adapters/"
+    taken = {job["metadata"]["name"] for job in jobs}
+    taken |= {item.uri.removeprefix(prefix).split("/")[0] for item in target.storage.list_objects(prefix)}
+    return next(name for number in range(1, 10_000) if (name := f"{job_name}-{number}") not in taken)

@@ -1,4 +1,4 @@
-"""Compose the order-desk data set: `python make_data.py [DEST]` writes its splits, always the same bytes.
+"""Compose the order-desk data sets: `python make_data.py [DEST]` writes their splits, always the same bytes.
 
 A row is a random record (item, quantity, size, day) and one way to say it. No record occurs twice, so no
 split shares an answer with another; half of the test rows also use an item and a sentence that training never
@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import more_data
 import vocabulary as words
 
 SEED = 20
@@ -94,6 +95,11 @@ def make_data() -> dict[str, str]:
         "validation": make_split(rng, [SEEN], ROWS["validation"], taken),
         "test": make_split(test_rng, [SEEN, HELD_OUT], ROWS["test"], taken),
     }
+
+    def compose_orders(seed: int, count: int, held_out: bool) -> list[Row]:
+        return make_split(random.Random(seed), [SEEN, HELD_OUT] if held_out else [SEEN], count, taken)
+
+    splits |= more_data.make_more(compose_orders)
     return {name: "".join(f"{json.dumps(row)}\n" for row in rows) for name, rows in splits.items()}
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_run import run_example
 from examples.demo import job as demo_job
+from examples.demo.example import Example
 from examples.demo.target import Target, find_target
 from kubectl import Kubectl
-from order_desk_run import run_order_desk
 from rich.console import Console
 from team import Team, make_namespace, team_of, upload_tiny_model
 from tiny_model import make_tiny_model
@@ -69,4 +70,4 @@ def finished(installed: Target, team_namespace: Kubectl, tiny_model: Path) -> Te
 @pytest.fixture(scope="session")
 def order_desk(installed: Target) -> dict[str, Any]:
     """A finished run of the README's example, one for every test that looks at it."""
-    return run_order_desk(installed, seed=0)
+    return run_example(installed, Example.load("order-desk"))

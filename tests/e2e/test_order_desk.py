@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from example_run import run_example
+from examples.demo.example import Example
 from examples.demo.target import Target
-from order_desk_run import run_order_desk
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -26,4 +27,4 @@ def test_tuned_beats_base_with_an_interval_that_excludes_zero(order_desk: dict[s
     "seed", [pytest.param(seed, marks=pytest.mark.slow(name=f"order desk, seed {seed}", minutes=6)) for seed in (1, 2)]
 )
 def test_tuned_beats_base_on_other_seeds_too(installed: Target, seed: int) -> None:
-    assert_tuned_is_better(run_order_desk(installed, seed))
+    assert_tuned_is_better(run_example(installed, Example.load("order-desk"), seed=seed))

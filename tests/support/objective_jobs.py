@@ -1,6 +1,8 @@
 """A small job of each objective for `tune`, in process: data with a rule, checkpoints in memory, a stop on demand."""
 
 import io
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +14,17 @@ from tiny_model import train_tokenizer, wrap
 from finetune_api.digest import spec_digest
 from finetune_api.report import SavedCheckpoint, TrainerReport
 from finetune_api.request import TrainerRequest
-from finetune_api.spec.data import Template
+from finetune_api.spec.data import Dataset
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.context import Context, Draft
-from finetune_trainer.data.encode import Encoder, Tokenized
-from finetune_trainer.data.item import Item
-from finetune_trainer.data.problems import Source
-from finetune_trainer.data.rows import Row, Turn
-from finetune_trainer.data.template import make_render
+from finetune_trainer.data.prepare import Preparation
+from finetune_trainer.data.prepared import Prepared
+from finetune_trainer.data.shapes import make_shape
+from finetune_trainer.data.stream import DatasetFiles
+from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.reporter import Reporter
-from finetune_trainer.resolve import resolve
+from finetune_trainer.resolve import DataStats, resolve
 from finetune_trainer.state import LoopState
 from finetune_trainer.tune import Job
 
@@ -69,7 +71,7 @@ def make_job(
         {
             "model": {"uri": "s3://team/base"},
             "objective": OBJECTIVES[name],
-            "data": {"train": [{"uri": "s3://team/animals/", "name": "animals"}, {"uri": "s3://team/replay/"}]},
+            "data": {side: _datasets(side) for side in ("train", "validation", "test")},
             "training": {"epochs": 100, "maxSteps": 24, "tokensPerStep": 192, "learningRate": 0.02},
             "evaluation": {"maxNewTokens": 4, "fewShot": 1},
             "output": {"uri": "s3://team/out"},
@@ -86,53 +88,62 @@ def make_job(
     saved: Any = checkpoints or MemoryCheckpoints()
     context = Context(request, storage, work_dir, stop, draft, lambda: "2026-01-31T12:00:00Z")
     reporter = Reporter(io.StringIO(), work_dir / "metrics.jsonl")
-    return Job(context, _prepare(name, spec), resolve(spec), model_directory, saved, reporter, parent)
+    prepared = _prepare(name, spec, work_dir)
+    return Job(context, prepared, _settings(spec, prepared, parent), model_directory, saved, reporter, parent)
 
 
-def _prepare(name: str, spec: FinetuneJobSpec) -> Any:
-    tokenizer = wrap(train_tokenizer())
-    encoder = Encoder(tokenizer)
-    render = make_render(Template(), tokenizer, encoder.special_tokens)
+def _datasets(side: str) -> list[dict[str, str]]:
+    return [{"uri": f"s3://team/{side}/animals.jsonl", "name": "animals"}, {"uri": f"s3://team/{side}/replay.jsonl"}]
 
-    def asked(number: int) -> str:
-        return f"{number} {_ANIMALS[number % 2]}"
 
-    def exchange(number: int, answer: str, source: Source) -> Tokenized:
-        turns = (Turn("user", asked(number)), Turn("assistant", answer))
-        return encoder.encode_exchanges(render(turns), source)
+def _settings(spec: FinetuneJobSpec, prepared: Prepared, parent: ParentAdapter | None) -> Hyperparameters:
+    side = prepared.index.train
+    stats = DataStats(side.items, side.tokens, side.supervised, side.longest, hidden=32)
+    return resolve(spec, stats, parent.config if parent else None)[0]
 
-    def item(number: int) -> Item:
-        source, label = Source("animals.jsonl", number + 1), number % 2
-        dataset = int(number % 5 == 0)
-        if name == "continued-pretraining":
-            ids = encoder.encode(f"The {LABELS[label]} {_ANIMALS[label]} jumps {number} times.")
-            return Item((Tokenized(ids, [1.0] * len(ids), source),), dataset=dataset)
-        if name == "head":
-            ids = encoder.encode(asked(number))
-            return Item((Tokenized(ids, [0.0] * len(ids), source),), label=label, dataset=dataset)
-        right = exchange(number, LABELS[label], source)
-        if name in ("preference", "reward"):
-            return Item((right, exchange(number, LABELS[1 - label], source)), dataset=dataset)
-        return Item((right,), label=label if name == "generative" else -1, dataset=dataset)
 
-    def row(number: int) -> Row:
-        turns = (Turn("user", asked(number)), Turn("assistant", LABELS[number % 2]))
-        return Row(turns, Source("animals.jsonl", number + 1))
-
-    def each(make: Callable[[int], Any], numbers: Sequence[int]) -> list[Any]:
-        return [make(number) for number in numbers]
-
+def _prepare(name: str, spec: FinetuneJobSpec, directory: Path) -> Prepared:
+    """Rows as files, prepared as preflight does it."""
     # Pairs of neighbours, so that each side has as many foxes as dogs.
     test = [number for number in range(60) if number // 2 % 4 == 0]
     validation = [number for number in range(60) if number // 2 % 12 == 3]
     train = [number for number in range(60) if number not in test + validation]
-    return SimpleNamespace(
-        train=each(item, train),
-        validation=each(item, validation),
-        test=each(item, test),
-        test_rows=each(row, test),
-        examples=each(row, train),
-        encoder=encoder,
-        render=render,
-        max_tokens=spec.data.max_tokens or 128,
-    )
+    folder = directory / "rows"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def side(datasets: Sequence[Dataset], numbers: list[int]) -> list[tuple[Dataset, list[tuple[str, Path]]]]:
+        parts = [[number for number in numbers if (number % 5 == 0) == bool(index)] for index in range(2)]
+        return [(dataset, [_file(folder, name, dataset, part)]) for dataset, part in zip(datasets, parts, strict=True)]
+
+    data = spec.data
+    files = DatasetFiles(side(data.train, train), side(data.validation, validation), side(data.test, test))
+    tokenizer, max_tokens = wrap(train_tokenizer()), data.max_tokens or 128
+    shape = make_shape(spec.objective, data, tokenizer, max_tokens)
+    index = Preparation(
+        data, shape, _made(directory / "prepared"), max_tokens=max_tokens, test_rows=spec.evaluation.max_rows
+    ).run(files)
+    assert not index.bad.total
+    return Prepared(directory / "prepared", data, shape, tokenizer)
+
+
+def _made(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    return directory
+
+
+def _file(folder: Path, name: str, dataset: Dataset, numbers: list[int]) -> tuple[str, Path]:
+    path = folder / dataset.uri.removeprefix("s3://team/").replace("/", "-")
+    path.write_text("".join(json.dumps(_row(name, number)) + "\n" for number in numbers))
+    return dataset.uri, path
+
+
+def _row(name: str, number: int) -> dict[str, str]:
+    asked, label = f"{number} {_ANIMALS[number % 2]}", number % 2
+    if name == "continued-pretraining":
+        return {"text": f"The {LABELS[label]} {_ANIMALS[label]} jumps {number} times."}
+    if name in ("head", "generative"):
+        return {"text": asked, "label": LABELS[label]}
+    if name in ("preference", "reward"):
+        return {"prompt": asked, "chosen": LABELS[label], "rejected": LABELS[1 - label]}
+    return {"instruction": asked, "response": LABELS[label]}

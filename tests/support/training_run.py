@@ -22,13 +22,13 @@ from torch import Tensor
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Lora
+from finetune_api.spec.training import Method
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.loop import train
-from finetune_trainer.model import attach_lora
+from finetune_trainer.methods.attach import attach
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.state import trainable
 
@@ -97,7 +97,7 @@ def _run(settings: RunSettings, rank: int) -> Ended:
     torch.manual_seed(0)
     base = LlamaForCausalLM(tiny_config()).requires_grad_(False)
     numbers = hyperparameters(**settings.hyperparameters)
-    model = attach_lora(base, Lora(), numbers)
+    model = attach(base, Method(), numbers)
     if settings.skewed_start and rank > 0:
         with torch.no_grad():
             for _, parameter in trainable(model):

@@ -12,6 +12,7 @@ from finetune_trainer.data.report import builder as builder_module
 from finetune_trainer.data.report import samples
 from finetune_trainer.data.report.content import DataReport
 from finetune_trainer.data.report.lengths import describe_lengths
+from finetune_trainer.data.report.runs import runs_of
 from finetune_trainer.data.report.sample import HashSample
 from finetune_trainer.data.split import Repeats
 
@@ -187,6 +188,18 @@ def test_a_shown_row_is_all_of_its_text_with_weights(reporting):
         ("a fox ", 1.0, 2),
     ]
     assert row.place == "s3://team/train-0.jsonl:1"
+
+
+def test_runs_of_a_real_tokenizer_join_to_the_whole_text(tokenizer):
+    """A blank that begins a run is neither lost nor doubled."""
+    text = "<|im_start|>user\nfox é日本?<|im_end|>\n<|im_start|>assistant\n dog é日本<|im_end|>"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    for cut in range(1, len(ids)):
+        weights = [0.0] * cut + [1.0] * (len(ids) - cut)
+        runs = runs_of(Tokenized(ids, weights, Source("s3://team/a.jsonl", 1)), lambda ids: tokenizer.decode(list(ids)))
+        assert [run.tokens for run in runs] == [cut, len(ids) - cut]
+        within_a_character = "\ufffd" in tokenizer.decode(ids[:cut])
+        assert within_a_character or "".join(run.text for run in runs) == text
 
 
 def test_languages_are_guessed_on_rows_with_enough_text(reporting):

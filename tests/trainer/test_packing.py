@@ -6,6 +6,7 @@ sums are longer and cancel.
 """
 
 import logging
+import re
 
 import pytest
 import torch
@@ -14,13 +15,13 @@ from torch.nn import functional
 from trainer_settings import hyperparameters
 from transformers import AttentionInterface
 
-from finetune_api.spec.training import Lora
+from finetune_api.spec.training import Method
 from finetune_trainer import attention
 from finetune_trainer.attention import DOCUMENT_ATTENTION, Documents
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.loss import collate, row_losses
-from finetune_trainer.model import attach_lora
+from finetune_trainer.methods.attach import attach
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.packing import enable_packing
 from finetune_trainer.state import trainable
@@ -31,7 +32,7 @@ PACKED = ["llama", "qwen2", "qwen2-window", "qwen3", "mistral", "mistral-window"
 
 def with_adapter(base):
     """LoRA that changes something: its B is zero at the start, which would hide errors in A's gradient."""
-    model = attach_lora(base.requires_grad_(False), Lora(), hyperparameters()).eval()
+    model = attach(base.requires_grad_(False), Method(), hyperparameters()).eval()
     torch.manual_seed(1)
     for name, parameter in trainable(model):
         if "lora_B" in name:
@@ -116,7 +117,8 @@ def test_recomputed_activations_keep_rows_apart_too(make_rows):
     ("name", "reason"),
     [
         ("lfm2-convolution", "the tokens of a row change its neighbours"),
-        ("gemma2-capped-scores", "its attention is eager, not sdpa"),
+        # Newer versions of transformers choose eager attention themselves.
+        ("gemma2-capped-scores", "its attention is eager, not sdpa|softcap"),
         ("falcon-own-attention", "cannot be replaced"),
     ],
 )
@@ -126,7 +128,7 @@ def test_a_model_that_mixes_rows_is_padded_and_the_log_says_why(name, reason, ma
     before = row_losses(model, collate(rows, CPU))
     attention_before = model.config._attn_implementation
     assert not enable_packing(model, 24)
-    assert reason in caplog.messages[-1]
+    assert re.search(reason, caplog.messages[-1])
     assert caplog.messages[-1].startswith("rows are padded, not packed")
     assert model.config._attn_implementation == attention_before
     assert torch.equal(row_losses(model, collate(rows, CPU)), before)

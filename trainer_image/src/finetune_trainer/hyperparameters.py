@@ -3,9 +3,12 @@
 They are resolved once, by preflight, and frozen in `prepared.json`, so that every attempt runs by the same.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from finetune_api.base import Message
+
+_MICRO_BATCH_TOKENS: Final = 16384
+"""Used where `training.microBatchTokens` is empty; never more than a step's tokens."""
 
 
 class Hyperparameters(Message):
@@ -29,3 +32,8 @@ class Hyperparameters(Message):
     """`spec.method.lora.rank`."""
     alpha: int = 32
     """`spec.method.lora.alpha`."""
+
+    @property
+    def micro_batch(self) -> int:
+        """Tokens that go through the model at once, padding counted."""
+        return self.micro_batch_tokens or min(self.tokens_per_step, _MICRO_BATCH_TOKENS)

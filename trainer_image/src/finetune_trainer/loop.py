@@ -33,8 +33,6 @@ from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
 
-_MICRO_BATCH_TOKENS: Final = 16384
-"""Used where `training.microBatchTokens` is empty; never more than a step's tokens."""
 _VALIDATIONS: Final = 4
 """How often the validation loss is measured, evenly spread, the end included."""
 
@@ -55,7 +53,7 @@ class TrainingOutcome:
 
 def micro_batch_tokens(settings: Hyperparameters) -> int:
     """Tokens that go through the model at once, padding included."""
-    return settings.micro_batch_tokens or min(settings.tokens_per_step, _MICRO_BATCH_TOKENS)
+    return settings.micro_batch
 
 
 def train(

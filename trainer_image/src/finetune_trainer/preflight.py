@@ -13,6 +13,7 @@ from finetune_trainer.data_report import publish_report
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
+from finetune_trainer.forecast import forecast
 from finetune_trainer.methods.checks import check_method, check_method_on
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import finished_result
@@ -21,7 +22,6 @@ from finetune_trainer.prepared_document import PreparedDocument, list_objects, w
 from finetune_trainer.prepared_store import remove_unused, store_root
 from finetune_trainer.progress_lines import ProgressLines
 from finetune_trainer.ready import DataRoom, Ready, judge, publish_quarantine
-from finetune_trainer.resolve import resolve
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -46,18 +46,22 @@ def preflight(context: Context) -> TrainerReport:
         return context.adopt(finished)
     model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=False)
     context.stop.check()
-    check_method_on(spec.method, describe_model(storage, spec.model.uri, read_config(model_directory)))
-    fetch_parent(storage, spec, context.work_dir)
+    base = describe_model(storage, spec.model.uri, read_config(model_directory))
+    check_method_on(spec.method, base)
+    parent = fetch_parent(storage, spec, context.work_dir)
     room = DataRoom(context, load_tokenizer(model_directory), model_directory, progress)
     ready = _make_ready(context, room, data)
     remove_unused(storage, store_root(context), ready.uri, time.time())
+    seen = forecast(context.request, ready.index, base, parent.config if parent else None)
     document = PreparedDocument(
         spec_digest=context.request.spec_digest,
         data_digest=data.digest,
         listing=list_objects(listing),
         store_uri=ready.uri,
         store_digest=ready.digest,
-        settings=resolve(spec),
+        settings=seen.settings,
+        reasons=seen.reasons,
+        estimate=seen.estimate,
         longest=ready.index.longest,
         data=ready.index.summary(data.digest, context.layout.data_report("html")),
     )

@@ -133,6 +133,7 @@ def _train(job: Job, model: Any) -> None:
         epochs=settings.epochs,
         max_steps=settings.max_steps,
         tokens_per_step=settings.tokens_per_step,
+        repeats=_repeats(job),
     )
 
     def save(state: LoopState) -> None:
@@ -154,6 +155,14 @@ def _train(job: Job, model: Any) -> None:
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
     job.context.draft.add(training=TrainingSummary(**asdict(outcome)))
+
+
+def _repeats(job: Job) -> list[float] | None:
+    """How often an epoch takes each item; None where every data set weighs 1."""
+    weights = [dataset.weight for dataset in job.context.request.spec.data.train]
+    if all(weight == 1 for weight in weights):
+        return None
+    return [weights[dataset] for dataset in job.prepared.train.datasets.tolist()]
 
 
 def _task(job: Job, model: Any, items: Sequence[Item]) -> Task:

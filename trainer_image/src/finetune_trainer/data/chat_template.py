@@ -40,16 +40,14 @@ def compile_chat_template(source: str, name: str, tokenizer: Any) -> Apply:
         template = _compile_jinja_template(source)
     except jinja2.TemplateSyntaxError as error:
         raise _unusable(f"{name} is no valid Jinja: line {error.lineno}: {error.message}") from None
-    constant = {**tokenizer.special_tokens_map, "tools": None, "documents": None}
+    constant = {**template.globals, **tokenizer.special_tokens_map, "tools": None, "documents": None}
     constant |= {"date_string": _FIXED_DATE.strftime("%d %b %Y"), "strftime_now": _FIXED_DATE.strftime}
 
     def apply(turns: Sequence[Turn], generate: bool) -> str:
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
         try:
-            pieces = template.generate(
-                messages=messages, add_generation_prompt=generate, range=_BoundedRange(), **constant
-            )
-            return _join(pieces)
+            own = {"messages": messages, "add_generation_prompt": generate, "range": _BoundedRange()}
+            return _join(template.root_render_func(template.new_context(constant | own, shared=True)))
         except Exception as error:  # a template can raise whatever an expression can
             what = str(error) or type(error).__name__
             raise RowError(f"{name} refuses it: {what}", "change the row's turns or data.template") from error

@@ -79,6 +79,7 @@ class Encoder:
         self._strings = [*sorted(self.control_tokens), _OPEN]
         self._forged: dict[str, list[int]] = {}
         self._special = _any_of(special)
+        self._longest_special = max(map(len, special), default=1)
         self._in_answers = _any_of([*special, _OPEN])
         self._elsewhere = _any_of(self._strings)
 
@@ -112,8 +113,9 @@ class Encoder:
 
     def token_at_end(self, text: str) -> str:
         """The special token that rendered text ends with, or nothing."""
-        start = self.last_token(text)
-        return text[start:] if start is not None and text[start:] in self.special_tokens else ""
+        end = text[-self._longest_special :]
+        start = self.last_token(end)
+        return end[start:] if start is not None and end[start:] in self.special_tokens else ""
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text; see `encode_all`."""

@@ -3,8 +3,8 @@
 Generation starts from the tokens of the prompt alone. A merge across the seam ("a:" + "b" as one token "a:b") would
 train on a prompt that generation never sees. So the prompt is encoded by itself, and the answer with the *tail* of its
 prompt before it, whose tokens are then taken off: merges and white space inside the answer come out as they do in the
-finished conversation. The tail begins with the prompt's last control token, because tokenizers cut text there before
-anything is merged; where there is none, with the prompt's last line.
+finished conversation. The tail begins with the prompt's last special token, because tokenizers cut text there before
+anything is merged; where there is none, with the prompt's last word, put behind a special token.
 
 Where the tail has other tokens by itself than at the end of the prompt or before the answer, something is merged
 across its ends. Prompt and answer are then encoded together, and only if that changes the prompt, apart.
@@ -30,12 +30,10 @@ class _Cut:
 
     exchange: Exchange
     before: str
-    """Control token that the previous answer ends with: the prompt is encoded as it is after it."""
+    """Special token that the previous answer ends with: the prompt is encoded as it is after it."""
     tail: str
-
-    @property
-    def texts(self) -> tuple[str, str]:
-        return self.before + self.exchange.prompt, self.tail + self.exchange.answer
+    """Begins with a special token, which is part of the prompt unless `tail_is_put` behind one."""
+    tail_is_put: bool
 
 
 class Seams:
@@ -43,31 +41,41 @@ class Seams:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
+        self._anchor: str = encoder.tokenizer.eos_token
         self._tails: dict[str, list[int]] = {}
+        self._last_tail = ""
 
     def split(self, rendered: Sequence[list[Exchange]]) -> list[Pieces]:
         """Ids of the prompt and the answer of every exchange, conversation after conversation."""
         cuts = [cut for exchanges in rendered for cut in self._cuts(exchanges)]
         self._learn_tails(cuts)
-        encoded = self._encoder.encode_all([text for cut in cuts for text in cut.texts])
-        found = [self._pieces(cut, *encoded[2 * index : 2 * index + 2]) for index, cut in enumerate(cuts)]
-        merged = [index for index, pieces in enumerate(found) if pieces is None]
-        for index, pieces in zip(merged, self._split_merged([cuts[index].exchange for index in merged]), strict=True):
-            found[index] = pieces
-        return [pieces for pieces in found if pieces is not None]
+        prompts = self._encode_after([cut.before for cut in cuts], [cut.exchange.prompt for cut in cuts])
+        behind = self._encoder.encode_all([cut.tail + cut.exchange.answer for cut in cuts])
+        answers = [self._answer(*each) for each in zip(cuts, prompts, behind, strict=True)]
+        merged = [index for index, answer in enumerate(answers) if answer is None]
+        rest = iter(self._merged_answers([cuts[index] for index in merged], [prompts[index] for index in merged]))
+        return [
+            (prompt, next(rest) if answer is None else answer) for prompt, answer in zip(prompts, answers, strict=True)
+        ]
 
     def _cuts(self, exchanges: list[Exchange]) -> list[_Cut]:
-        cuts, before = [], ""
+        cuts: list[_Cut] = []
+        before = ""
         for exchange in exchanges:
-            cuts.append(_Cut(exchange, before, self._tail(exchange.prompt)))
-            before = self._encoder.token_at_end(exchange.answer)
+            if cuts:
+                before = self._encoder.token_at_end(cuts[-1].exchange.answer)
+            cuts.append(_Cut(exchange, before, *self._tail(exchange.prompt)))
         return cuts
 
-    def _tail(self, prompt: str) -> str:
+    def _tail(self, prompt: str) -> tuple[str, bool]:
+        if self._last_tail and prompt.endswith(self._last_tail):
+            return self._last_tail, False
         start = self._encoder.last_token(prompt)
-        if start is None:
-            start = prompt.rstrip().rfind("\n") + 1
-        return prompt[start:]
+        if start is not None:
+            self._last_tail = prompt[start:]
+            return self._last_tail, False
+        words = prompt.rstrip()
+        return self._anchor + prompt[max(words.rfind("\n") + 1, words.rfind(" "), 0) :], True
 
     def _learn_tails(self, cuts: list[_Cut]) -> None:
         if len(self._tails) > _TAILS_KEPT:
@@ -75,24 +83,39 @@ class Seams:
         new = list({cut.tail for cut in cuts} - self._tails.keys())
         self._tails.update(zip(new, self._encoder.encode_all(new), strict=True))
 
-    def _pieces(self, cut: _Cut, prompt: list[int], answer: list[int]) -> Pieces | None:
-        """None where something is merged across an end of the tail."""
-        tail = self._tails[cut.tail]
-        if cut.before:
-            if prompt[:1] != [self._encoder.special_ids.get(cut.before)]:
-                return None
-            prompt = prompt[1:]
-        size = len(tail)
-        if answer[:size] != tail or len(answer) == size or prompt[len(prompt) - size :] != tail:
-            return None
-        return prompt, answer[size:]
+    def _encode_after(self, tokens: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text as they are after a special token, or after nothing."""
+        encoded = self._encoder.encode_all([token + text for token, text in zip(tokens, texts, strict=True)])
+        for index, token in enumerate(tokens):
+            if token and encoded[index][0] == self._encoder.special_ids[token]:
+                del encoded[index][0]
+            elif token:  # it counts as a token between spaces only
+                encoded[index] = self._encoder.encode(texts[index])
+        return encoded
 
-    def _split_merged(self, exchanges: list[Exchange]) -> list[Pieces]:
-        prompts = self._encoder.encode_all([each.prompt for each in exchanges])
-        wholes = self._encoder.encode_all([each.prompt + each.answer for each in exchanges])
-        answers = self._encoder.encode_all([each.answer for each in exchanges])
-        pieces = []
-        for prompt, whole, answer in zip(prompts, wholes, answers, strict=True):
-            size = len(prompt)
-            pieces.append((prompt, whole[size:] if whole[:size] == prompt and len(whole) > size else answer))
-        return pieces
+    def _answer(self, cut: _Cut, prompt: list[int], behind_tail: list[int]) -> list[int] | None:
+        """The answer's own ids, or None where something is merged across an end of the tail."""
+        tail = self._tails[cut.tail]
+        if behind_tail[: len(tail)] != tail or not self._ends_with_tail(cut, prompt):
+            return None
+        return behind_tail[len(tail) :] or None
+
+    def _ends_with_tail(self, cut: _Cut, prompt: list[int]) -> bool:
+        inside = self._tails[cut.tail][cut.tail_is_put :]
+        return prompt[len(prompt) - len(inside) :] == inside
+
+    def _merged_answers(self, cuts: Sequence[_Cut], prompts: Sequence[list[int]]) -> list[list[int]]:
+        """Answers that do not stand apart from their tails.
+
+        Where the prompt does end with the tail, the answer has changed the tail, and so the prompt.
+        """
+        if not cuts:
+            return []
+        found = self._encode_after([self._anchor] * len(cuts), [cut.exchange.answer for cut in cuts])
+        torn = [index for index, cut in enumerate(cuts) if not self._ends_with_tail(cut, prompts[index])]
+        wholes = self._encoder.encode_all([cuts[index].exchange.prompt + cuts[index].exchange.answer for index in torn])
+        for index, whole in zip(torn, wholes, strict=True):
+            size = len(prompts[index])
+            if whole[:size] == prompts[index] and len(whole) > size:
+                found[index] = whole[size:]
+        return found

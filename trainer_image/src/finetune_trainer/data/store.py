@@ -57,6 +57,7 @@ class SideWriter:
         self._bytes = 0
         self._shards: list[str] = []
         self._totals = dict.fromkeys(("rows", "items", "tokens", "supervised", "longest", "largest", "cut_rows"), 0)
+        self._by_dataset = np.zeros((2, 0), np.int64)
 
     def add(self, rows: Sequence[tuple[int, Sequence[Item]]]) -> None:
         """Take many rows at once: the number of each on this side, and what it became."""
@@ -75,7 +76,8 @@ class SideWriter:
         """Write what is left and tell what was written."""
         if self._parts:
             self._write()
-        return SideIndex(shards=self._shards, **self._totals)
+        items, tokens = self._by_dataset.tolist()
+        return SideIndex(shards=self._shards, **self._totals, dataset_items=items, dataset_tokens=tokens)
 
     def _flatten(self, items: Sequence[tuple[int, Item]]) -> Arrays:
         sequences = [sequence for _, item in items for sequence in item.sequences]
@@ -114,6 +116,13 @@ class SideWriter:
         totals["longest"] = max(totals["longest"], int(longest.max()))
         totals["largest"] = max(totals["largest"], int(part["tokens"].max()))
         totals["cut_rows"] += len(np.unique(part["rows"][part["cuts"] > 0]))
+        counts = [np.bincount(part["datasets"]), np.bincount(part["datasets"], weights=part["tokens"])]
+        new = np.array(counts, np.int64)
+        if new.shape[1] > self._by_dataset.shape[1]:
+            new[:, : self._by_dataset.shape[1]] += self._by_dataset
+            self._by_dataset = new
+        else:
+            self._by_dataset[:, : new.shape[1]] += new
 
     def _write(self) -> None:
         name = f"{self._side}-{len(self._shards):05d}.safetensors"

@@ -38,6 +38,10 @@ class SideIndex(Message):
     """Tokens of the largest item, over all its sequences, as training sees it."""
     cut_rows: int = 0
     """Rows that lost tokens to the limit."""
+    dataset_items: list[int] = Field(default=[])
+    """Items of each data set, by its index."""
+    dataset_tokens: list[int] = Field(default=[])
+    """Likewise tokens."""
 
 
 class NamedFile(Message):

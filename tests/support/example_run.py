@@ -1,17 +1,18 @@
-"""Run the README's example on the real model, as `make demo` does, without its screen."""
+"""Run a worked example on the real model, as `make example` does, without its screen."""
 
 from typing import Any
 
 from examples.demo import job as demo_job
+from examples.demo.example import Example
 from examples.demo.target import TEAM, Target
 from rich.console import Console
 
 
-def run_order_desk(target: Target, seed: int) -> dict[str, Any]:
+def run_example(target: Target, example: Example, *, seed: int = 0) -> dict[str, Any]:
     """The finished FinetuneJob."""
     console = Console()
-    demo_job.upload_inputs(target, console)
-    name = demo_job.apply(target, console, seed=seed)
+    demo_job.upload_inputs(target, example, console)
+    name = demo_job.apply(target, example, console, seed=seed)
     team = target.kubectl.inside(TEAM)
 
     def ended() -> dict[str, Any] | None:
