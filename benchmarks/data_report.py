@@ -6,7 +6,6 @@ Rows are cut from this repository's documents, which hold more digits and code t
 tokenizer of your own, one is trained on the same text; real ones have more merges to look up and are slower.
 """
 
-# ruff: noqa: E402  the path comes first, so that no environment is needed
 import os
 import random
 import sys

@@ -18,7 +18,7 @@ from finetune_api.spec.data import Dataset
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.context import Context, Draft
 from finetune_trainer.data.prepare import Preparation
-from finetune_trainer.data.prepared import Prepared, open_prepared
+from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.data.shapes import make_shape
 from finetune_trainer.data.stream import DatasetFiles
 from finetune_trainer.hyperparameters import Hyperparameters
@@ -123,7 +123,7 @@ def _prepare(name: str, spec: FinetuneJobSpec, directory: Path) -> Prepared:
         data, shape, _made(directory / "prepared"), max_tokens=max_tokens, test_rows=spec.evaluation.max_rows
     ).run(files)
     assert not index.bad.total
-    return open_prepared(directory / "prepared", data, shape, tokenizer)
+    return Prepared(directory / "prepared", data, shape, tokenizer)
 
 
 def _made(directory: Path) -> Path:

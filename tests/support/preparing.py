@@ -8,7 +8,7 @@ from typing import Any
 from finetune_api.spec.data import Data, Dataset
 from finetune_api.spec.training import Objective
 from finetune_trainer.data.prepare import Preparation
-from finetune_trainer.data.prepared import Prepared, open_prepared
+from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.data.quarantine import refuse_bad_rows
 from finetune_trainer.data.shapes import make_shape
 from finetune_trainer.data.split import require_rows
@@ -58,7 +58,7 @@ def prepare_files(
 
 def open_files(directory: Path, data: Data, tokenizer: Any) -> Prepared:
     """What was prepared there."""
-    return open_prepared(directory, data, make_shape(Objective(), data, tokenizer, data.max_tokens or 512), tokenizer)
+    return Prepared(directory, data, make_shape(Objective(), data, tokenizer, data.max_tokens or 512), tokenizer)
 
 
 def prepare_accepted(files: DatasetFiles, data: Data, tokenizer: Any, directory: Path, **settings: Any) -> Prepared:

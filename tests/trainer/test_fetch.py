@@ -11,7 +11,7 @@ from finetune_trainer.errors import DataError
 from finetune_trainer.fetch import fetch_data, list_data
 from finetune_trainer.storage import Storage, StoredObject
 
-BUCKET = ["rows.jsonl", "rows.txt", "set/b.csv.gz", "set/a.parquet", "set/README.md", "set/_SUCCESS", "set/deep/c.csv"]
+BUCKET = ["rows.jsonl", "rows.xlsx", "set/b.csv.gz", "set/a.parquet", "set/README.md", "set/_SUCCESS", "set/deep/c.csv"]
 
 
 class Bucket:
@@ -47,7 +47,7 @@ def test_a_file_is_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "named"), [("rows.txt", "rows.txt"), ("set/", "set/rows.jsonl.bz2")], ids=["a file", "under a prefix"]
+    ("key", "named"), [("rows.xlsx", "rows.xlsx"), ("set/", "set/rows.jsonl.bz2")], ids=["a file", "under a prefix"]
 )
 def test_rows_that_could_not_be_read_are_refused_not_passed_over(tmp_path: Path, key: str, named: str) -> None:
     with pytest.raises(DataError) as caught:

@@ -77,6 +77,7 @@ def test_items_come_back_as_they_were_written(tmp_path_factory, rows, shard_byte
     assert index.cut_rows == sum(any(item.cut for item in made) for made in rows)
     longest = [max(len(s.token_ids) for s in item.sequences) + item.cut for item in written]
     assert index.longest == max(longest, default=0)
+    assert index.largest == max((item.length for item in written), default=0)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from finetune_trainer.artifact import load_artifact
+from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.item import Item
 from finetune_trainer.errors import SettingsError, StopRequested
 from finetune_trainer.objectives.choose import sample_loss
 from finetune_trainer.parent import AdapterConfig, ParentAdapter
@@ -92,7 +95,7 @@ def test_a_job_that_is_stopped_in_training_ends_at_the_same_adapter_bit_for_bit(
 
     def should_stop():
         job = jobs[-1]
-        if job.reporter._progress.stage == "training":
+        if job.reporter.progress.stage == "training":
             in_training.append(1)
         return len(in_training) > 20
 
@@ -116,7 +119,7 @@ def test_a_stop_request_is_heeded_while_models_are_measured(tiny_model_dir, tmp_
     jobs = []
     jobs.append(
         make_job(
-            name, tiny_model_dir, tmp_path, should_stop=lambda: jobs[0].reporter._progress.stage == stage,
+            name, tiny_model_dir, tmp_path, should_stop=lambda: jobs[0].reporter.progress.stage == stage,
             training={"maxSteps": 1},
         )
     )  # fmt: skip
@@ -133,11 +136,12 @@ def test_a_metric_of_another_objective_is_refused_before_the_model_is_loaded(tmp
 def test_rows_too_long_for_the_model_are_refused_by_the_longest_single_sequence(tiny_model_dir, tmp_path):
     """A pair's two answers are two sequences: they need not fit together."""
     job = make_job("preference", tiny_model_dir, tmp_path, training={"maxSteps": 1})
-    item = job.prepared.train[0]
-    long = [row.__class__(list(row.token_ids) + [5] * 300, list(row.weights) + [1.0] * 300, row.source)
-            for row in item.sequences]  # fmt: skip
-    job.prepared.train[0] = item.__class__(tuple(long))
-    assert job.prepared.train[0].length > 512
+    items = list(job.prepared.train)
+    long = [Tokenized([*row.token_ids, *[5] * 300], [*row.weights, *[1.0] * 300], row.source)
+            for row in items[0].sequences]  # fmt: skip
+    items[0] = Item(tuple(long))
+    assert items[0].length > 512
+    job = replace(job, prepared=replace(job.prepared, train=items))
     tune(job)
 
 

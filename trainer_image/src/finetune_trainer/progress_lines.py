@@ -33,7 +33,7 @@ class ProgressLines:
     def validated(self, *, rows: int, done: int, total: int) -> None:
         """Say how much of the data was read: rows, and bytes of all files."""
         seen = {"stage": "validating", "rows": rows, "bytes": done, "total_bytes": total}
-        self.update(self.progress.model_copy(update=seen))
+        self.update(self.progress.model_copy(update=seen), now=done == total)
 
     def update(self, progress: Progress, *, now: bool = False) -> None:
         """Say something, `now` or if nothing was said for a while."""

@@ -10,7 +10,7 @@ from finetune_api.conditions import Reason
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.context import Context
 from finetune_trainer.data.prepare import Preparation
-from finetune_trainer.data.prepared import Prepared, open_prepared
+from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.data.quarantine import refuse_bad_rows
 from finetune_trainer.data.report.builder import ReportBuilder
 from finetune_trainer.data.shape import Shape
@@ -107,6 +107,7 @@ class DataRoom:
         """Read and encode every row on disk. Bad ones are kept aside; `judge` says what they mean."""
         spec = self._context.request.spec
         self._empty()
+        self._progress.stage("validating")
         builder = ReportBuilder(show_rows=True)
         preparation = Preparation(
             spec.data,
@@ -168,7 +169,7 @@ def open_ready(
     ready = room.find(document.store_uri, whole=True) or _prepare_again(context, document, room)
     if ready.digest != document.store_digest:
         raise _changed(f"{ready.uri} has the digest {ready.digest}, but {document.store_digest} was validated")
-    return open_prepared(ready.directory, context.request.spec.data, room.shape, tokenizer)
+    return Prepared(ready.directory, context.request.spec.data, room.shape, tokenizer)
 
 
 def _prepare_again(context: Context, document: PreparedDocument, room: DataRoom) -> Ready:

@@ -120,6 +120,7 @@ class Preparation:
                     self._on_batch(meter)
             while under_way:
                 self._take(*under_way.popleft())
+        self._on_batch(meter)
         return self._finish(meter)
 
     def _place(self, listed: Side, batch: Batch) -> _Placed:
@@ -194,7 +195,7 @@ class Preparation:
 
 
 def _line(dataset: int, source: Source, raw: RawRow) -> bytes:
-    """A row as it is kept for evaluation: enough to parse it again. Read back by `prepared.open_prepared`."""
+    """A row as it is kept for evaluation: enough to parse it again. Read back by `prepared.Prepared`."""
     place: dict[str, Any] = {"dataset": dataset, "file": source.file, "number": source.number, "unit": source.unit}
     # A value that JSON has no form for stands in a column that is not used: parsing takes text and numbers alone.
     return json.dumps({**place, "row": raw}, default=str).encode()

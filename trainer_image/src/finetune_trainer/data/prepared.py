@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,17 @@ from finetune_trainer.data.store_index import CHOSEN, EXAMPLES, INDEX, TEST_ROWS
 from finetune_trainer.data.tensors import map_arrays
 
 
-@dataclass(frozen=True, slots=True)
 class Prepared:
-    """The data, ready for training and evaluation."""
+    """The data, ready for training and evaluation; everything is read when it is first asked for."""
 
-    index: StoreIndex
-    """Its numbers."""
-    train: Items
-    validation: Items
-    test: Items
-    """Items of the rows in `test_rows`, in their order."""
-    test_rows: list[Row]
-    """Rows to compare base and tuned model on, at most `spec.evaluation.maxRows`, chosen by hash."""
-    test_datasets: list[int]
-    """Index of the data set of each of them: in `spec.data.test`, or in `spec.data.train` where test is cut off it."""
-    examples: list[Row]
-    """Training rows for worked examples, each different, in order of their place in the files."""
-    shape: Shape
-    dialogue: Dialogue
-    """How conversations are put to the model."""
+    def __init__(self, directory: Path, data: Data, shape: Shape, tokenizer: Any) -> None:
+        """`directory` holds what was prepared; without its shards all but items can be asked for."""
+        self.index = StoreIndex.model_validate_json((directory / INDEX).read_text())
+        """Its numbers."""
+        self.shape = shape
+        self.dialogue = Dialogue(data.template, tokenizer)
+        """How conversations are put to the model."""
+        self._directory, self._data = directory, data
 
     @property
     def encoder(self) -> Encoder:
@@ -48,34 +40,48 @@ class Prepared:
         """Sequences are cut to this length."""
         return self.index.max_tokens
 
+    @cached_property
+    def train(self) -> Items:
+        """Items to learn from."""
+        return self._items("train")
 
-def open_prepared(directory: Path, data: Data, shape: Shape, tokenizer: Any) -> Prepared:
-    """Prepared data in a directory on disk."""
-    index = StoreIndex.model_validate_json((directory / INDEX).read_text())
-    chosen = map_arrays(directory / CHOSEN)
+    @cached_property
+    def validation(self) -> Items:
+        """Items whose loss is followed during training."""
+        return self._items("validation")
 
-    def items(side: Side) -> Items:
-        shards = [Shard(directory / name, index.files) for name in index.side(side).shards]
-        return Items(shards, chosen.get(side))
+    @cached_property
+    def test(self) -> Items:
+        """Items of the rows in `test_rows`, in their order."""
+        return self._items("test")
 
-    tested = list(_kept_rows(directory / TEST_ROWS, data.test or data.train, shape))
-    return Prepared(
-        index=index,
-        train=items("train"),
-        validation=items("validation"),
-        test=items("test"),
-        test_rows=[row for _, row in tested],
-        test_datasets=[dataset for dataset, _ in tested],
-        examples=[row for _, row in _kept_rows(directory / EXAMPLES, data.train, shape)],
-        shape=shape,
-        dialogue=Dialogue(data.template, tokenizer),
-    )
+    @property
+    def test_rows(self) -> list[Row]:
+        """Rows to compare base and tuned model on, at most `spec.evaluation.maxRows`, chosen by hash."""
+        return [row for _, row in self._tested]
 
+    @property
+    def test_datasets(self) -> list[int]:
+        """Index of the data set of each of them: in `spec.data.test`, or in `spec.data.train` where it was cut off."""
+        return [dataset for dataset, _ in self._tested]
 
-def _kept_rows(path: Path, datasets: list[Dataset], shape: Shape) -> Iterator[tuple[int, Row]]:
-    """Rows written by `prepare`, parsed anew, with the index of their data set."""
-    with path.open("rb") as lines:
-        for line in lines:
-            kept = json.loads(line)
-            source = Source(kept["file"], kept["number"], kept["unit"])
-            yield kept["dataset"], shape.parse(kept["row"], datasets[kept["dataset"]].columns, source)
+    @cached_property
+    def examples(self) -> list[Row]:
+        """Training rows for worked examples, each different, in order of their place in the files."""
+        return [row for _, row in self._kept(EXAMPLES, self._data.train)]
+
+    @cached_property
+    def _tested(self) -> list[tuple[int, Row]]:
+        return list(self._kept(TEST_ROWS, self._data.test or self._data.train))
+
+    def _items(self, side: Side) -> Items:
+        shards = [Shard(self._directory / name, self.index.files) for name in self.index.side(side).shards]
+        return Items(shards, map_arrays(self._directory / CHOSEN).get(side))
+
+    def _kept(self, name: str, datasets: list[Dataset]) -> Iterator[tuple[int, Row]]:
+        """Rows written by `prepare`, parsed anew, with the index of their data set."""
+        with (self._directory / name).open("rb") as lines:
+            for line in lines:
+                kept = json.loads(line)
+                source = Source(kept["file"], kept["number"], kept["unit"])
+                yield kept["dataset"], self.shape.parse(kept["row"], datasets[kept["dataset"]].columns, source)

@@ -56,7 +56,7 @@ class SideWriter:
         self._parts: list[Arrays] = []
         self._bytes = 0
         self._shards: list[str] = []
-        self._totals = dict.fromkeys(("rows", "items", "tokens", "supervised", "longest", "cut_rows"), 0)
+        self._totals = dict.fromkeys(("rows", "items", "tokens", "supervised", "longest", "largest", "cut_rows"), 0)
         self._by_dataset = np.zeros((2, 0), np.int64)
 
     def add(self, rows: Sequence[tuple[int, Sequence[Item]]]) -> None:
@@ -114,6 +114,7 @@ class SideWriter:
         totals["tokens"] += len(part["token_ids"])
         totals["supervised"] += int(part["targets"].sum())
         totals["longest"] = max(totals["longest"], int(longest.max()))
+        totals["largest"] = max(totals["largest"], int(part["tokens"].max()))
         totals["cut_rows"] += len(np.unique(part["rows"][part["cuts"] > 0]))
         counts = [np.bincount(part["datasets"]), np.bincount(part["datasets"], weights=part["tokens"])]
         new = np.array(counts, np.int64)

@@ -34,6 +34,8 @@ class SideIndex(Message):
     """Supervised tokens that can be predicted."""
     longest: int = 0
     """Tokens of the longest sequence, before any cut."""
+    largest: int = 0
+    """Tokens of the largest item, over all its sequences, as training sees it."""
     cut_rows: int = 0
     """Rows that lost tokens to the limit."""
     dataset_items: list[int] = Field(default=[])
