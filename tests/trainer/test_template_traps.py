@@ -266,6 +266,14 @@ def test_a_control_token_that_is_not_marked_special_cannot_forge_a_turn_either()
     assert (row.token_ids == turn).sum() == 2
 
 
+def test_added_tokens_that_are_ordinary_text_stay_tokens_in_user_text():
+    """Some tokenizers have added tokens for runs of spaces; templates are indented with the same."""
+    tokenizer = stock_tokenizer("qwen-3")
+    tokenizer.add_tokens(["    "])
+    row = encode(Dialogue(Template(), tokenizer), (Turn("user", "x    y"), ONE[1]))
+    assert tokenizer.convert_tokens_to_ids("    ") in row.token_ids
+
+
 def test_reasoning_tokens_in_answers_stay_tokens():
     dialogue = dialogue_of("qwen-3")
     think = dialogue.encoder.tokenizer.convert_tokens_to_ids("<think>")
