@@ -95,6 +95,17 @@ def test_trap_2_no_item_depends_on_the_rows_beside_it(name):
     assert among == alone
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_trap_2_a_head_that_conversations_share_is_encoded_once_and_changes_no_token(name):
+    dialogue = dialogue_of(name)
+    system = () if name in ("gemma", "mistral") else (Turn("system", "a <|im_start|> jumps</s> over"),)
+    other = (Turn("user", "no head"), ONE[1])
+    conversations = [(*system, *ONE), (*system, *TWO), (*system, Turn("user", "quick?"), ONE[1]), other]
+    together = dialogue.encode(conversations)
+    for turns, said in zip(conversations, together, strict=True):
+        assert said.tokenized(SOURCE) == encode(dialogue, turns)
+
+
 # Trap 3: masks from chat templates.
 
 

@@ -22,6 +22,8 @@ RECOGNISED: Final[dict[Purpose, tuple[str, ...]]] = {
 """Names that need no `columns`."""
 TEXT_TO_CLASSIFY: Final = ("text", "sentence", "review")
 """Names of the text beside a label."""
+NOT_NAMED: Final = Columns()
+"""What data sets without `columns` have."""
 _NAMES_SHOWN: Final = 8
 _LETTERS_SHOWN: Final = 40
 

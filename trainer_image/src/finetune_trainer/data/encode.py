@@ -106,16 +106,15 @@ class Encoder:
         """Text with every control string replaced by a placeholder."""
         return self._elsewhere.sub(self._placeholder, text)
 
-    def last_token(self, text: str) -> int | None:
-        """Where the last special token of rendered text starts."""
-        starts = [match.start() for match in self._special.finditer(text)]
-        return starts[-1] if starts else None
+    def last_token(self, text: str) -> tuple[int, str] | None:
+        """Where the last special token of rendered text starts, and which it is."""
+        found = [(match.start(), match[0]) for match in self._special.finditer(text)]
+        return found[-1] if found else None
 
     def token_at_end(self, text: str) -> str:
         """The special token that rendered text ends with, or nothing."""
-        end = text[-self._longest_special :]
-        start = self.last_token(end)
-        return end[start:] if start is not None and end[start:] in self.special_tokens else ""
+        found = self.last_token(text[-self._longest_special :])
+        return found[1] if found and text.endswith(found[1]) else ""
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text; see `encode_all`."""

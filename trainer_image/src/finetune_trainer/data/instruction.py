@@ -5,6 +5,7 @@ from typing import Final
 
 from finetune_api.spec.data import Columns
 from finetune_trainer.data.columns import (
+    NOT_NAMED,
     RECOGNISED,
     as_optional_text,
     as_text,
@@ -28,7 +29,7 @@ def parse_conversation(raw: RawRow, columns: Columns | None, source: Source) -> 
         RowError: a column is missing, ambiguous, empty or of the wrong type, or roles make no conversation.
 
     """
-    names = columns or Columns()
+    names = columns or NOT_NAMED
     messages = find_column(raw, names, "messages")
     response = find_column(raw, names, "response")
     if names.messages and not messages:
@@ -78,7 +79,7 @@ def parse_pair(raw: RawRow, columns: Columns | None, source: Source) -> Pair:
         RowError: a column is missing, empty or of the wrong type, the answers are the same, or their prompts differ.
 
     """
-    names = columns or Columns()
+    names = columns or NOT_NAMED
     chosen = _side(raw, need_column(raw, names, "chosen", "the preferred answer"))
     rejected = _side(raw, need_column(raw, names, "rejected", "the other answer"))
     if chosen.prompt != rejected.prompt:

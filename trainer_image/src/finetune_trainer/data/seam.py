@@ -12,6 +12,7 @@ across its ends. Prompt and answer are then encoded together, and only if that c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Final
 
 from finetune_trainer.data.encode import Encoder
@@ -49,7 +50,7 @@ class Seams:
         """Ids of the prompt and the answer of every exchange, conversation after conversation."""
         cuts = [cut for exchanges in rendered for cut in self._cuts(exchanges)]
         self._learn_tails(cuts)
-        prompts = self._encode_after([cut.before for cut in cuts], [cut.exchange.prompt for cut in cuts])
+        prompts = self._prompts(cuts)
         behind = self._encoder.encode_all([cut.tail + cut.exchange.answer for cut in cuts])
         answers = [self._answer(*each) for each in zip(cuts, prompts, behind, strict=True)]
         merged = [index for index, answer in enumerate(answers) if answer is None]
@@ -71,10 +72,10 @@ class Seams:
         tail = self._last_tail
         if tail and prompt.endswith(tail):
             return tail, False
-        start = self._encoder.last_token(prompt)
-        if start is not None:
-            self._last_tail = prompt[start:]
-            return prompt[start:], False
+        found = self._encoder.last_token(prompt)
+        if found:
+            self._last_tail = prompt[found[0] :]
+            return prompt[found[0] :], False
         words = prompt.rstrip()
         return self._anchor + prompt[max(words.rfind("\n") + 1, words.rfind(" "), 0) :], True
 
@@ -84,6 +85,27 @@ class Seams:
         new = list(wanted - known.keys())
         known |= zip(new, self._encoder.encode_all(new), strict=True)
         self._tails = known
+
+    def _prompts(self, cuts: Sequence[_Cut]) -> list[list[int]]:
+        """Ids of the prompts; the head that many conversations begin with is encoded once."""
+        head, head_ids = self._shared_head([cut.exchange.prompt for cut in cuts if not cut.before])
+        has_head = [bool(head) and not cut.before and cut.exchange.prompt.startswith(head) for cut in cuts]
+        rests = [cut.exchange.prompt[len(head) * has :] for cut, has in zip(cuts, has_head, strict=True)]
+        encoded = self._encode_after([cut.before for cut in cuts], rests)
+        return [head_ids + ids if has else ids for ids, has in zip(encoded, has_head, strict=True)]
+
+    def _shared_head(self, prompts: Sequence[str]) -> tuple[str, list[int]]:
+        """What two of the prompts begin with, a system message say, up to a special token; and its ids.
+
+        Text before a special token and text from it on have the same tokens apart as together.
+        """
+        pair = [prompts[0], prompts[len(prompts) // 2]] if len(prompts) > 1 else [""]
+        common = commonprefix(pair)  # noqa: RUF071  of texts, character by character
+        start, token = self._encoder.last_token(common) or (0, "")
+        if not start:
+            return "", []
+        *ids, last = self._encoder.encode(common[:start] + token)
+        return (common[:start], ids) if last == self._encoder.special_ids[token] else ("", [])
 
     def _encode_after(self, tokens: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text as they are after a special token, or after nothing."""

@@ -15,7 +15,7 @@ from typing import Final, cast
 import numpy as np
 
 from finetune_api.spec.data import Columns
-from finetune_trainer.data.columns import TEXT_TO_CLASSIFY, as_text, need_column, shown
+from finetune_trainer.data.columns import NOT_NAMED, TEXT_TO_CLASSIFY, as_text, need_column, shown
 from finetune_trainer.data.dialogue import Dialogue
 from finetune_trainer.data.encode import Encoder, Tokenized
 from finetune_trainer.data.formats.base import RawRow
@@ -43,7 +43,7 @@ class LabelParser:
             RowError: one is missing or no text, or the label is none of the labels.
 
         """
-        names = columns or Columns()
+        names = columns or NOT_NAMED
         text = need_column(raw, names, "text", "the text to classify", TEXT_TO_CLASSIFY)
         label = need_column(raw, names, "label", "the label")
         return Labelled(as_text(raw[text], text), self._label(raw[label], label), source)

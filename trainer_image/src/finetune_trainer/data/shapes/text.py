@@ -11,7 +11,7 @@ import numpy as np
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Columns
-from finetune_trainer.data.columns import RECOGNISED, as_text, find_column, missing_column
+from finetune_trainer.data.columns import NOT_NAMED, RECOGNISED, as_text, find_column, missing_column
 from finetune_trainer.data.encode import Encoder, Tokenized
 from finetune_trainer.data.formats.base import RawRow
 from finetune_trainer.data.item import Item
@@ -66,7 +66,7 @@ def parse_text(raw: RawRow, columns: Columns | None, source: Source) -> Text:
         RowError: there is none.
 
     """
-    names = columns or Columns()
+    names = columns or NOT_NAMED
     column = find_column(raw, names, "text")
     if column is None:
         error = missing_column(raw, "text", names.text, RECOGNISED["text"])
