@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import yaml
 from examples.demo.example import ROOT, Example
+from tiny_model import train_tokenizer, wrap
 
 from finetune_api.spec.data import Dataset
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_trainer.data.problems import Problems, RowError
+from finetune_trainer.data.read import read_rows
+from finetune_trainer.data.shapes import make_shape
 
 JOBS = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in sorted(ROOT.glob("*/*.yaml"))]
 FOLDERS = sorted({path.values[0].parent for path in JOBS})
@@ -71,6 +75,20 @@ def test_every_data_set_of_a_job_lies_in_its_folder(path: Path) -> None:
         assert dataset.uri.startswith(f"{BUCKET}{path.parent.name}/")
         assert files(dataset)
         assert all(file.is_file() for file in files(dataset))
+
+
+@pytest.mark.parametrize("path", JOBS)
+def test_the_trainer_reads_and_encodes_every_row(path: Path) -> None:
+    spec, problems = spec_of(path), Problems()
+    # The tiny tokenizer makes far more tokens of a text than the real one.
+    shape = make_shape(spec.objective, spec.data, wrap(train_tokenizer()), 4096)
+    for dataset in (*spec.data.train, *spec.data.validation, *spec.data.test):
+        for file in files(dataset):
+            parsed = [shape.parse(raw, dataset.columns, at) for at, raw in read_rows(file.name, file, problems)]
+            encoded = shape.encode(parsed)
+            assert parsed
+            assert not [each for each in encoded if isinstance(each, RowError)]
+    assert problems.total == 0
 
 
 @pytest.mark.parametrize("path", JOBS)

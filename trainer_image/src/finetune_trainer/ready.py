@@ -37,6 +37,8 @@ from finetune_trainer.source_data import fetch_validated
 LOG: Final = logging.getLogger(__name__)
 _RAW_TEXT_TOKENS: Final = 1024
 """Length of the pieces that raw text is cut into, where the spec leaves it open."""
+_SHORTEST: Final = 16
+"""The least that `spec.data.maxTokens` can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,17 @@ class Ready:
 
 
 def token_limit(spec: FinetuneJobSpec, model_directory: Path) -> int:
-    """What sequences are cut to: `spec.data.maxTokens`, or what the model takes at once."""
+    """What sequences are cut to: `spec.data.maxTokens`, or what the model takes at once.
+
+    Where answers are generated they need room too: a test row's prompt can be nearly as long as the row.
+    """
     if spec.data.max_tokens is not None:
         return spec.data.max_tokens
-    context = context_length(model_directory)
+    context = context_length(model_directory) or _RAW_TEXT_TOKENS
     if spec.objective.type == "continued-pretraining":
-        return min(_RAW_TEXT_TOKENS, context or _RAW_TEXT_TOKENS)
-    return context or _RAW_TEXT_TOKENS
+        return min(_RAW_TEXT_TOKENS, context)
+    answer = spec.evaluation.max_new_tokens if spec.objective.type == "sft" else 0
+    return max(context - answer, min(context, _SHORTEST))
 
 
 class DataRoom:
