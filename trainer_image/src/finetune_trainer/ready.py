@@ -128,6 +128,10 @@ class DataRoom:
         manifest = upload_store(self._context.storage, self.directory, uri)
         return Ready(uri, manifest.digest, self.directory, self._index())
 
+    def open(self, ready: Ready) -> Prepared:
+        """What was found or prepared, for use."""
+        return Prepared(ready.directory, self._context.request.spec.data, self.shape, self._tokenizer)
+
     def _index(self) -> StoreIndex:
         return StoreIndex.model_validate_json((self.directory / INDEX).read_text())
 
@@ -169,7 +173,7 @@ def open_ready(
     ready = room.find(document.store_uri, whole=True) or _prepare_again(context, document, room)
     if ready.digest != document.store_digest:
         raise _changed(f"{ready.uri} has the digest {ready.digest}, but {document.store_digest} was validated")
-    return Prepared(ready.directory, context.request.spec.data, room.shape, tokenizer)
+    return room.open(ready)
 
 
 def _prepare_again(context: Context, document: PreparedDocument, room: DataRoom) -> Ready:

@@ -76,6 +76,20 @@ def make_label_prompts(prepared: Prepared, evaluation: Evaluation, labels: Seque
     return LabelPrompts(ask(()), few_shot)
 
 
+def longest_prompt(prepared: Prepared, evaluation: Evaluation, labels: Sequence[str]) -> int:
+    """Tokens of the longest prompt with room for its answer: one of `labels`, or where there are none, a new one."""
+    if labels:
+        # One label stands for all: thousands of prompts would be made to find a token more.
+        sets = make_label_prompts(prepared, evaluation, [max(labels, key=len)])
+        asked = [prompt for (prompt,) in (*sets.plain, *(sets.few_shot or []))]
+        return max(len(prompt.token_ids) + len(prompt.answer_ids) for prompt in asked)
+    plain = make_prompts(prepared, evaluation)
+    room = evaluation.max_new_tokens
+    return max(
+        len(prompt.token_ids) + max(room, len(prompt.answer_ids)) for prompt in (*plain.plain, *(plain.few_shot or []))
+    )
+
+
 def _conversation(row: Row) -> Conversation:
     if isinstance(row, Labelled):
         return row.conversation()
