@@ -81,10 +81,10 @@ PREFLIGHT: dict[str, tuple[Callable[[Team, str], dict[str, Any]], str, str]] = {
     "empty-data-set": (empty_data_set, "DatasetEmpty", "bad.jsonl"),
     "answer-cut-off": (answer_cut_off, "DatasetInvalid", "bad.jsonl:4"),
     "not-a-model": (not_a_model, "ModelInvalid", "config.json"),
+    "unknown-target-module": (unknown_target_module, "SettingsInvalid", "no_such_layer"),
     "foreign-job": (foreign_job, "NameCollision", "foreign-job-preflight"),
 }
 TRAINING: dict[str, tuple[Callable[[Team, str], dict[str, Any]], str, str]] = {
-    "unknown-target-module": (unknown_target_module, "SettingsInvalid", "no_such_layer"),
     "invisible-gpu": (invisible_gpu, "GpuNotVisible", "GPU"),
 }
 

@@ -167,7 +167,10 @@ ENCODING_FAULTS: Final[dict[str, Broken]] = {
         "{train}:2: byte 21 is not UTF-8; save the file as UTF-8",
     ),
     "Latin-1 in a text file": Broken(
-        "caf\xe9".encode("latin-1"), "{train}: byte 4 of the file is not UTF-8", name="train.txt", sections=DOMAIN
+        "caf\xe9".encode("latin-1"),
+        "{train}: byte 4 is not UTF-8; save the file as UTF-8",
+        name="train.txt",
+        sections=DOMAIN,
     ),
 }
 
@@ -280,18 +283,30 @@ ROW_FAULTS: Final[dict[str, Broken]] = {
 
 OBJECTIVE_FAULTS: Final[dict[str, Broken]] = {
     "a label outside the set": Broken(
-        lines({"text": "a", "label": "good"}, {"text": "b", "label": "godo"}), "{train}:2: ", sections=CLASSIFY
+        lines({"text": "a", "label": "good"}, {"text": "b", "label": "godo"}),
+        "{train}:2: field 'label' is 'godo', which is not in objective.classification.labels (good, bad); did you mean",
+        sections=CLASSIFY,
     ),
     "a label that is not there": Broken(
-        lines({"text": "a", "label": "good"}, {"text": "b"}), "{train}:2: ", sections=CLASSIFY
+        lines({"text": "a", "label": "good"}, {"text": "b"}),
+        "{train}:2: it has no column for the label (label, category, class); its columns: text; add it or set",
+        sections=CLASSIFY,
     ),
     "nothing to classify": Broken(
-        lines({"text": "a", "label": "good"}, {"text": "", "label": "bad"}), "{train}:2: ", sections=CLASSIFY
+        lines({"text": "a", "label": "good"}, {"text": "", "label": "bad"}),
+        "{train}:2: field 'text' is empty; fill it in or remove the row",
+        sections=CLASSIFY,
     ),
     "chosen equals rejected": Broken(
-        lines({"prompt": "a", "chosen": "b", "rejected": "b"}), "{train}:1: ", sections=PREFER
+        lines({"prompt": "a", "chosen": "b", "rejected": "b"}),
+        "{train}:1: 'chosen' and 'rejected' are the same answer; say which is better, or remove the row",
+        sections=PREFER,
     ),
-    "no rejected answer": Broken(lines({"prompt": "a", "chosen": "b"}), "{train}:1: ", sections=PREFER),
+    "no rejected answer": Broken(
+        lines({"prompt": "a", "chosen": "b"}),
+        "{train}:1: it has no column for the other answer (rejected); its columns: chosen, prompt",
+        sections=PREFER,
+    ),
     "pairs with different prompts": Broken(
         lines(
             {
@@ -299,11 +314,15 @@ OBJECTIVE_FAULTS: Final[dict[str, Broken]] = {
                 "rejected": [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}],
             }
         ),
-        "{train}:1: ",
+        "{train}:1: 'chosen' and 'rejected' part before their last turns; let them share every turn but the last",
         sections=PREFER,
     ),
-    "an empty document": Broken(b" \n", "{train}: ", name="train.txt", sections=DOMAIN),
-    "text without an answer for sft": Broken(lines({"text": "a"}), "{train}:1: "),
+    "an empty document": Broken(
+        b" \n", "{train}: field 'text' is empty; fill it in or remove the row", name="train.txt", sections=DOMAIN
+    ),
+    "text without an answer for sft": Broken(
+        lines({"text": "a"}), "{train}:1: it has only raw text in 'text': nothing says which part is the answer"
+    ),
 }
 
 SPOKEN_OF: Final[dict[str, Broken]] = {

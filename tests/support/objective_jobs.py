@@ -98,7 +98,7 @@ def _datasets(side: str) -> list[dict[str, str]]:
 
 def _settings(spec: FinetuneJobSpec, prepared: Prepared, parent: ParentAdapter | None) -> Hyperparameters:
     side = prepared.index.train
-    stats = DataStats(side.items, side.tokens, side.supervised, side.longest, hidden=32)
+    stats = DataStats(side.items, side.tokens, side.supervised, side.longest, hidden=32, limit=prepared.max_tokens)
     return resolve(spec, stats, parent.config if parent else None)[0]
 
 

@@ -10,8 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune_api.report import Estimate
 from finetune_api.spec.training import LastLayers, Lora, Method
+from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.errors import SettingsError
-from finetune_trainer.estimate import estimate, fitting_micro_batch, require_fit
+from finetune_trainer.estimate import estimate, fitting_micro_batch, require_fit, run_length
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.state import trainable
 
@@ -111,6 +112,18 @@ def test_activations_are_what_autograd_keeps_and_one_layer_more(method, precisio
     really = kept(model, tokens)
     assert really < found.parts["activations"] < 1.1 * really * (layers + 1) / layers
     assert found.parts["gradients"] == 4 * sum(parameter.numel() for _, parameter in trainable(model))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 400), min_size=1, max_size=400), epochs=st.sampled_from([0.5, 1.0, 3.0]),
+    step=st.sampled_from([1024, 2048]), most=st.none() | st.integers(1, 30),
+)  # fmt: skip
+def test_the_length_of_a_run_is_about_that_of_its_plan(lengths, epochs, step, most):
+    plan = plan_steps(lengths, seed=0, epochs=epochs, max_steps=most, tokens_per_step=step)
+    chosen = hyperparameters(tokens_per_step=step, epochs=epochs, max_steps=most)
+    steps, tokens = run_length(chosen, items=len(lengths), tokens=sum(lengths))
+    assert steps == pytest.approx(len(plan), rel=0.3, abs=1.5)
+    assert tokens == pytest.approx(sum(lengths[row] for each in plan for row in each), rel=0.3, abs=step)
 
 
 SHAPES = st.builds(

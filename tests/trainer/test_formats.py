@@ -62,6 +62,10 @@ READ: dict[str, tuple[str, bytes, list[tuple[str, Any]]]] = {
         "x.csv", b"q,a\n007,NaN\n,true\n", [("x.csv:2", {"q": "007", "a": "NaN"}), ("x.csv:3", {"q": "", "a": "true"})]
     ),
     "TSV": ("x.tsv", b'q\ta\n1\t"2\t,"\n', [("x.tsv:2", {"q": "1", "a": "2\t,"})]),
+    "a document": ("x.txt", b"One.\r\n\n Two. \n", [("x.txt", {"text": "One.\r\n\n Two. \n"})]),
+    "a document with a byte order mark": ("x.txt", codecs.BOM_UTF8 + b"One.", [("x.txt", {"text": "One."})]),
+    "a packed document": ("x.txt.zst", zstd.compress(b"One."), [("x.txt.zst", {"text": "One."})]),
+    "an empty document": ("x.txt.gz", gzip.compress(b""), []),
     "Parquet": ("x.parquet", as_parquet([Q_A, {"q": None, "a": "3"}]),
                 [("x.parquet row 1", Q_A), ("x.parquet row 2", {"q": None, "a": "3"})]),
     "turns in Parquet": ("x.parquet", as_parquet([TURNS]), [("x.parquet row 1", TURNS)]),
@@ -138,6 +142,9 @@ REPORTED: dict[str, tuple[str, bytes, list[str]]] = {
     "text after the array": ("x.json", b"[]\n[]", ["x.json:2: text follows the end of the JSON document;"]),
     "nesting without end": ("x.json", b"[" * 100_000, ["x.json:1: broken JSON: a number is too long or objects are"]),
     "Latin-1 in JSON": ("x.json", b'[{"q": "\xe9"}]', ["x.json: byte 9 of the file is not UTF-8; save the file"]),
+    # text
+    "Latin-1 in a document": ("x.txt", b"caf\xe9", ["x.txt: byte 4 is not UTF-8; save the file as UTF-8"]),
+    "UTF-16 in a document": ("x.txt", "One.".encode("utf-16"), ["x.txt: the file is UTF-16; save it as UTF-8"]),
     # CSV and TSV
     "ragged records": (
         "x.csv", b'q,a\n1\n1,2,3\n1,2\n',
@@ -292,3 +299,12 @@ def test_pyarrow_is_imported_for_parquet_alone(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.txt.gz"])
+def test_a_document_longer_than_a_row_may_be_is_reported(tmp_path: Path, name: str) -> None:
+    content = b"a" * 101
+    packed = gzip.compress(content) if name.endswith(".gz") else content
+    rows, shown = read(tmp_path, name, packed, Limits(row_bytes=100))
+    assert rows == []
+    assert shown == [f"{name}: the document is longer than 100 bytes; cut it into several files"]

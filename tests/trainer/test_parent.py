@@ -8,13 +8,13 @@ from trainer_settings import hyperparameters
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from finetune_api.spec.job import FinetuneJobSpec
-from finetune_api.spec.training import Lora, Method
+from finetune_api.spec.training import Lora, Method, Objective
 from finetune_trainer.artifact import save_artifact
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.checks import check_method
 from finetune_trainer.model import load_base
-from finetune_trainer.parent import ADAPTER_WEIGHTS, AdapterConfig, ParentAdapter, check_parent
+from finetune_trainer.parent import ADAPTER_WEIGHTS, AdapterConfig, ParentAdapter, check_labels, check_parent
 from finetune_trainer.state import trainable
 
 CPU = torch.device("cpu")
@@ -161,6 +161,28 @@ def test_a_spec_that_contradicts_the_adapter_is_refused_by_field(changes, method
 def test_a_spec_that_repeats_or_leaves_open_what_the_adapter_has_passes(changes, method):
     check_parent(config(**changes), spec(method))
     check_parent(config(**changes), spec(method, base=f"{BASE_URI}/"))
+
+
+LABELS = {"labels": ["good", "bad"]}
+
+
+@pytest.mark.parametrize(
+    ("objective", "wrong"),
+    [
+        ({"type": "classification", "classification": LABELS}, None),
+        ({"type": "classification", "classification": {"labels": ["bad", "good"]}}, r"is \['bad', 'good'\]"),
+        ({"type": "classification", "classification": {**LABELS, "variant": "generative"}}, "has a head for good, bad"),
+        ({"type": "sft"}, "objective.type sft has no use for"),
+        ({"type": "reward"}, r"is \['reward'\]"),
+    ],
+)
+def test_a_parent_s_head_must_have_the_same_outputs(objective, wrong):
+    objective = Objective.model_validate(objective)
+    if wrong is None:
+        check_labels(["good", "bad"], objective)
+        return
+    with pytest.raises(SettingsError, match=wrong):
+        check_labels(["good", "bad"], objective)
 
 
 @pytest.mark.parametrize("method", ["full", "last-layers"])

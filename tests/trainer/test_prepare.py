@@ -172,3 +172,35 @@ def test_at_most_max_rows_are_compared_and_always_the_same(prompts):
     assert first == again
     reversed_file = prompts(test=test[::-1], max_rows=7).plain
     assert {prompt.question for prompt in reversed_file} == {prompt.question for prompt in first}
+
+
+PEAK_OF_PREPARING = """
+import json, sys
+from pathlib import Path
+from preparing import TRAIN, data_of, prepare_files
+from finetune_trainer.data import stream
+from tiny_model import train_tokenizer, wrap
+
+stream.BATCH_CHARACTERS = 1 << 17  # small, so that a small file has many batches
+path = Path(sys.argv[1], "rows.jsonl")
+words = "the quick brown fox jumps over the lazy dog " * 22
+with path.open("w") as out:
+    for number in range(int(sys.argv[2]) * 1000):
+        out.write(json.dumps({"instruction": f"{number} {words}", "response": f"{number}"}) + "\\n")
+files = stream.DatasetFiles(train=[(TRAIN, [(TRAIN.uri, path)])])
+prepare_files(files, data_of(files), wrap(train_tokenizer()), Path(sys.argv[1], "prepared"), shard_bytes=1 << 20)
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+"""
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path):
+    peaks = []
+    for megabytes in (2, 12):
+        work = tmp_path / str(megabytes)
+        work.mkdir()
+        command = [sys.executable, "-c", PEAK_OF_PREPARING, str(work), str(megabytes)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        peaks.append(int(run.stdout) / 1024)
+    # Ten megabytes of rows in memory would be more than 100 MB of objects.
+    assert peaks[1] - peaks[0] < 12, peaks

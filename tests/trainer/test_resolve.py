@@ -27,7 +27,7 @@ def data(**sections):
 def stats(**changes):
     usual = {
         "items": 500, "tokens": 100_000, "supervised_tokens": 40_000, "longest_row": 700, "hidden": 4096,
-        "context": 8192,
+        "limit": 7936,
     }  # fmt: skip
     return DataStats(**{**usual, **changes})
 
@@ -86,21 +86,15 @@ def test_few_rows_are_gone_through_more_often(items, epochs):
     assert resolve(spec(), stats(items=items))[0].epochs == epochs
 
 
-@pytest.mark.parametrize(
-    ("longest", "context", "expected"), [(700, 8192, 700), (9000, 8192, 7936), (9000, None, 9000), (3, 8192, 16)]
-)
-def test_rows_are_as_long_as_the_longest_if_the_context_leaves_room_for_an_answer(longest, context, expected):
-    assert resolve(spec(), stats(longest_row=longest, context=context))[0].max_tokens == expected
-
-
-def test_where_nothing_is_generated_a_row_may_fill_the_context():
-    assert resolve(spec(objective=LABELS), stats(longest_row=9000))[0].max_tokens == 8192
+@pytest.mark.parametrize(("longest", "expected"), [(700, 700), (9000, 7936), (3, 16)])
+def test_rows_are_as_long_as_the_longest_if_the_base_takes_it(longest, expected):
+    assert resolve(spec(), stats(longest_row=longest))[0].max_tokens == expected
 
 
 def test_raw_text_is_cut_into_pieces():
     job = spec(objective={"type": "continued-pretraining"})
-    assert resolve(job, stats(longest_row=10**6))[0].max_tokens == 1024
-    assert resolve(job, stats(longest_row=10**6, context=512))[0].max_tokens == 256
+    assert resolve(job, stats(longest_row=10**6, limit=1024))[0].max_tokens == 1024
+    assert "pieces" in value("data.maxTokens", job, longest_row=10, limit=256).why
 
 
 def test_a_step_holds_the_longest_pair_and_a_micro_batch():
@@ -138,12 +132,12 @@ def test_rank_and_scale_of_a_parent_are_kept():
 
 @given(
     tokens=st.integers(1, 10**12), longest=st.integers(1, 131072), hidden=st.integers(8, 65536),
-    context=st.none() | st.integers(16, 10**6), pairs=st.sampled_from([1, 2]),
+    limit=st.integers(16, 131072), pairs=st.sampled_from([1, 2]),
 )  # fmt: skip
-def test_whatever_the_data_every_value_could_have_stood_in_the_spec(tokens, longest, hidden, context, pairs):
+def test_whatever_the_data_every_value_could_have_stood_in_the_spec(tokens, longest, hidden, limit, pairs):
     found = stats(
         items=max(1, tokens // 50), tokens=tokens, supervised_tokens=tokens, longest_row=longest, hidden=hidden,
-        context=context, sequences_per_item=pairs,
+        limit=limit, sequences_per_item=pairs,
     )  # fmt: skip
     settings, _ = resolve(spec(), found)
     written = {

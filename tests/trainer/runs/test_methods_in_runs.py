@@ -53,6 +53,7 @@ def test_a_job_goes_on_from_an_earlier_adapter_and_tells_where_it_came_from(
         "parentAdapter": parent.uri,
         "parentAdapterDigest": parent.digest,
         "dataDigest": bench.digest("second"),
+        "preparedDigest": outcome.report.prepared.digest,
     }
     loss = next(metric for metric in outcome.report.evaluation.metrics if metric.name == "loss")
     assert loss.tuned < 0.8 * loss.baseline, "what the parent has learnt is still there after one tiny step"

@@ -46,6 +46,12 @@ def answer_too_long(bench: Bench) -> Sections:
     return {"data": {"train": [{"uri": bench.s3.put("bad/long.jsonl", "\n".join(rows).encode())}]}}
 
 
+def long_examples(bench: Bench) -> Sections:
+    rows = [json.dumps({"instruction": f"row {number}", "response": "long " * 15}) for number in range(60)]
+    uri = bench.s3.put("bad/examples.jsonl", "\n".join(rows).encode())
+    return {"data": {"train": [{"uri": uri}]}, "evaluation": {"fewShot": 8}}
+
+
 def missing_model(bench: Bench) -> Sections:
     return {"model": {"uri": "s3://team/models/nothing"}}
 
@@ -75,6 +81,9 @@ CASES = {
     "broken line": Case(broken_line, ExitCode.DATA, Reason.DATASET_INVALID, "s3://team/bad/broken.jsonl:2"),
     "empty data set": Case(empty_dataset, ExitCode.DATA, Reason.DATASET_EMPTY, "s3://team/bad/empty.jsonl"),
     "answer cut off": Case(answer_too_long, ExitCode.DATA, Reason.DATASET_INVALID, "s3://team/bad/long.jsonl:"),
+    "worked examples too long": Case(
+        long_examples, ExitCode.SETTINGS, Reason.SETTINGS_INVALID, "evaluation.fewShot lower"
+    ),
     "missing model": Case(missing_model, ExitCode.SETTINGS, Reason.MODEL_NOT_FOUND, "spec.model.uri"),
     "no model directory": Case(no_model_directory, ExitCode.SETTINGS, Reason.MODEL_INVALID, "config.json"),
     "pickled weights": Case(pickled_weights, ExitCode.SETTINGS, Reason.MODEL_INVALID, "safetensors"),

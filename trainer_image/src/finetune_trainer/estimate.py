@@ -81,6 +81,25 @@ def estimate(
     )
 
 
+def run_length(settings: Hyperparameters, *, items: int, tokens: int) -> tuple[int, int]:
+    """About how many steps a run has, and tokens all of them go through; the plan, made of all lengths, says exactly.
+
+    A step ends where another row would exceed it, so on average half a row of it stays empty.
+
+    Args:
+        settings: Resolved.
+        items: Of an epoch.
+        tokens: Of an epoch.
+
+    """
+    mean = tokens / items
+    filled = max(mean, settings.tokens_per_step - mean / 2)
+    steps = max(1, math.ceil(tokens * settings.epochs / filled))
+    if settings.max_steps is not None and settings.max_steps < steps:
+        return settings.max_steps, round(settings.max_steps * filled)
+    return steps, round(tokens * settings.epochs)
+
+
 def require_fit(
     estimate: Estimate, base: BaseModel, method: Method, settings: Hyperparameters, *, longest_item: int
 ) -> None:

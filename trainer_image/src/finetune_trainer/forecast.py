@@ -1,13 +1,12 @@
 """A run before it begins: its open settings resolved, its length counted, its memory estimated; without torch."""
 
 from dataclasses import dataclass
-from math import ceil
 
 from finetune_api.report import Estimate, ResolvedSetting
 from finetune_api.request import TrainerRequest
 from finetune_trainer.base_model import BaseModel
 from finetune_trainer.data.store_index import StoreIndex
-from finetune_trainer.estimate import estimate, require_fit
+from finetune_trainer.estimate import estimate, require_fit, run_length
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.parent import AdapterConfig
 from finetune_trainer.resolve import DataStats, resolve
@@ -32,30 +31,29 @@ def forecast(request: TrainerRequest, index: StoreIndex, base: BaseModel, parent
     spec = request.spec
     sequences = 2 if spec.objective.type in ("preference", "reward") else 1
     weights = [dataset.weight for dataset in spec.data.train]
-    tokens = _weighted(index.train.dataset_tokens, weights)
     stats = DataStats(
-        items=round(_weighted(index.train.dataset_items, weights)),
-        tokens=round(tokens),
-        supervised_tokens=index.train.supervised,
+        items=max(1, round(_weighted(index.train.dataset_items, weights))),
+        tokens=max(1, round(_weighted(index.train.dataset_tokens, weights))),
+        # A new head learns one thing from a row, but reads all of it.
+        supervised_tokens=index.train.supervised or index.train.tokens,
         longest_row=index.train.longest,
+        limit=index.max_tokens,
         hidden=base.hidden,
-        context=base.context,
         sequences_per_item=sequences,
     )
     settings, reasons = resolve(spec, stats, parent)
     longest_item = sequences * min(index.max_tokens, index.train.longest)
-    steps = max(1, ceil(tokens * settings.epochs / settings.tokens_per_step))
-    if settings.max_steps is not None:
-        steps = min(steps, settings.max_steps)
+    steps, tokens = run_length(settings, items=stats.items, tokens=stats.tokens)
+    gpu = spec.resources.gpus.count > 0
     found = estimate(
         base,
         spec.method,
         settings,
         longest_item=longest_item,
         steps=steps,
-        tokens=round(min(tokens * settings.epochs, steps * settings.tokens_per_step)),
-        gpu=spec.resources.gpus.count > 0,
-        available=request.gpu_memory_bytes,
+        tokens=tokens,
+        gpu=gpu,
+        available=request.gpu_memory_bytes if gpu else None,
     )
     require_fit(found, base, spec.method, settings, longest_item=longest_item)
     return Forecast(settings, reasons, found)

@@ -9,9 +9,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from finetune_api.conditions import Reason
-from finetune_trainer.errors import InfrastructureError, SettingsError
+from finetune_trainer.errors import InfrastructureError
 from finetune_trainer.methods.quantized import prepare_quantized, quantization
-from finetune_trainer.model_files import check_model_files, first_line, model_invalid
+from finetune_trainer.model_files import check_model_files, first_line, model_invalid, require_context
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -96,13 +96,7 @@ def check_context(model: Any, longest: int) -> None:
         SettingsError: they are longer than the positions that it was trained on.
 
     """
-    limit = getattr(causal_lm(model).config, "max_position_embeddings", None)
-    if limit is not None and longest > limit:
-        raise SettingsError(
-            reason=Reason.SETTINGS_INVALID,
-            message=f"the longest sequence has {longest} tokens, the base model takes {limit}",
-            advice=f"set data.maxTokens to at most {limit} less evaluation.maxNewTokens, or evaluation.fewShot lower",
-        )
+    require_context(getattr(causal_lm(model).config, "max_position_embeddings", None), longest)
 
 
 def _require_all_weights(info: dict[str, Any]) -> None:

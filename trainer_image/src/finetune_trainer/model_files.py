@@ -55,6 +55,21 @@ def load_tokenizer(directory: Path) -> Any:
         ) from error
 
 
+def require_context(limit: int | None, longest: int) -> None:
+    """Check that sequences of `longest` tokens fit a model that takes `limit`; where that is unknown they do.
+
+    Raises:
+        SettingsError: they are longer than the positions that it was trained on.
+
+    """
+    if limit is not None and longest > limit:
+        raise SettingsError(
+            reason=Reason.SETTINGS_INVALID,
+            message=f"the longest sequence has {longest} tokens, the base model takes {limit}",
+            advice=f"set data.maxTokens to at most {limit} less evaluation.maxNewTokens, or evaluation.fewShot lower",
+        )
+
+
 def model_invalid(message: str, advice: str) -> SettingsError:
     """The error for a directory that is no usable model."""
     return SettingsError(reason=Reason.MODEL_INVALID, message=message, advice=advice)

@@ -17,6 +17,7 @@ from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_api.layout import OutputLayout
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.spec.training import Objective
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.manifest import FileEntry, FinalManifest, file_sha256, files_digest, is_intact
 from finetune_trainer.storage import Storage
@@ -24,6 +25,8 @@ from finetune_trainer.storage import Storage
 LOG: Final = logging.getLogger(__name__)
 ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_MODEL_CONFIG: Final = "config.json"
+"""Beside an adapter with a new head; it names the head's outputs."""
 _FIELD: Final = "spec.model.adapterUri"
 _RUN: Final = re.compile(r"^(?P<root>.+)/runs/\d{4,}/adapter/$")
 """The URI of an artifact of ours, under the output that its manifest lies in."""
@@ -73,13 +76,17 @@ def fetch_parent(storage: Storage, spec: FinetuneJobSpec, work_dir: Path) -> Par
     if spec.model.adapter_uri is None:
         return None
     uri = spec.model.adapter_uri.rstrip("/") + "/"
-    wanted = [item for item in storage.list_objects(uri) if item.uri in (uri + ADAPTER_CONFIG, uri + ADAPTER_WEIGHTS)]
-    if len(wanted) < 2:
-        raise _no_adapter(storage, uri, {item.name for item in wanted})
+    names = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, _MODEL_CONFIG)
+    wanted = [item for item in storage.list_objects(uri) if item.uri == uri + item.name and item.name in names]
+    missing = {ADAPTER_CONFIG, ADAPTER_WEIGHTS} - {item.name for item in wanted}
+    if missing:
+        raise _no_adapter(storage, uri, missing)
     directory = work_dir / "parent"
     paths = storage.download(wanted, directory)
     config = _read_config(directory / ADAPTER_CONFIG, uri)
     check_parent(config, spec)
+    if (directory / _MODEL_CONFIG).exists():
+        check_labels(_read_labels(directory / _MODEL_CONFIG, uri), spec.objective)
     committed = _committed_files(storage, uri)
     for path in paths:
         if path.name in committed and not is_intact(committed[path.name], path):
@@ -116,6 +123,27 @@ def check_parent(config: AdapterConfig, spec: FinetuneJobSpec) -> None:
         raise _differs("spec.method.lora.targetModules", lora.target_modules, config.target_modules)
 
 
+def check_labels(labels: list[str], objective: Objective) -> None:
+    """Refuse an objective whose head has other outputs than the parent's, which would be taken for its own.
+
+    Raises:
+        SettingsError: it has other labels, or no head of its own.
+
+    """
+    classification = objective.classification
+    if objective.type == "reward":
+        wanted = ["reward"]
+    elif classification is not None and classification.variant == "head":
+        wanted = classification.labels
+    else:
+        raise _refused(
+            f"the adapter has a head for {', '.join(labels[:5])}, which objective.type {objective.type} has no use for",
+            "Name an adapter that was trained without a head, or choose its objective.",
+        )
+    if wanted != labels:
+        raise _differs("spec.objective.classification.labels", wanted[:5], labels[:5])
+
+
 def _same_targets(wanted: Sequence[str], found: list[str] | str) -> bool:
     return isinstance(found, list) and set(wanted) == set(found)
 
@@ -132,14 +160,13 @@ def _refused(message: str, advice: str) -> SettingsError:
     return SettingsError(reason=Reason.SETTINGS_INVALID, message=f"{_FIELD}: {message}", advice=advice)
 
 
-def _no_adapter(storage: Storage, uri: str, found: set[str]) -> SettingsError:
+def _no_adapter(storage: Storage, uri: str, missing: set[str]) -> SettingsError:
     """The error for a prefix that is no adapter; a job's output is told from its adapter inside."""
     manifest = _manifest(storage, uri.rstrip("/"))
     if manifest is not None and manifest.report.artifact is not None:
         return _refused(f"{uri} is the output of a job, not its artifact", f"Use {manifest.report.artifact.uri}.")
-    missing = " and ".join(sorted({ADAPTER_CONFIG, ADAPTER_WEIGHTS} - found))
     return _refused(
-        f"there is no {missing} under {uri}",
+        f"there is no {' and '.join(sorted(missing))} under {uri}",
         "Name the artifact of an earlier job (status.artifact.uri); pickled adapters are not read. A whole model, the "
         "artifact of full and last-layers, is gone on from as spec.model.uri.",
     )
@@ -153,6 +180,15 @@ def _read_config(path: Path, uri: str) -> AdapterConfig:
         raise _refused(
             f"{uri}{ADAPTER_CONFIG} cannot be used ({wrong})", "Save the adapter with PEFT again."
         ) from error
+
+
+def _read_labels(path: Path, uri: str) -> list[str]:
+    """The outputs of a head, in order."""
+    try:
+        labels = json.loads(path.read_bytes())["id2label"]
+        return [str(labels[str(number)]) for number in range(len(labels))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(f"{uri}{_MODEL_CONFIG} does not name the head's outputs", "Name another adapter.") from error
 
 
 def _committed_files(storage: Storage, uri: str) -> dict[str, FileEntry]:

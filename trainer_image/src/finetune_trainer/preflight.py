@@ -3,19 +3,21 @@
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
 from finetune_trainer.base_model import describe_model, read_config
 from finetune_trainer.context import Context
+from finetune_trainer.data.prompts import longest_prompt
 from finetune_trainer.data_report import publish_report
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
 from finetune_trainer.forecast import forecast
 from finetune_trainer.methods.checks import check_method, check_method_on
-from finetune_trainer.model_files import load_tokenizer
+from finetune_trainer.model_files import context_length, load_tokenizer, require_context
 from finetune_trainer.output import finished_result
 from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument, list_objects, write_document
@@ -51,6 +53,7 @@ def preflight(context: Context) -> TrainerReport:
     parent = fetch_parent(storage, spec, context.work_dir)
     room = DataRoom(context, load_tokenizer(model_directory), model_directory, progress)
     ready = _make_ready(context, room, data)
+    _check_context(context, room, ready, model_directory)
     remove_unused(storage, store_root(context), ready.uri, time.time())
     seen = forecast(context.request, ready.index, base, parent.config if parent else None)
     document = PreparedDocument(
@@ -89,6 +92,16 @@ def _make_ready(context: Context, room: DataRoom, data: FetchedData) -> Ready:
     if refusal is not None:
         raise refusal
     return ready or room.publish(uri)
+
+
+def _check_context(context: Context, room: DataRoom, ready: Ready, model_directory: Path) -> None:
+    """Check that what training and evaluation put to the model fits it."""
+    spec = context.request.spec
+    longest = ready.index.longest
+    if spec.objective.type in ("sft", "classification"):
+        labels = spec.objective.classification.labels if spec.objective.classification else []
+        longest = max(longest, longest_prompt(room.open(ready), spec.evaluation, labels))
+    require_context(context_length(model_directory), longest)
 
 
 def _check_output(context: Context, report: TrainerReport) -> None:

@@ -37,6 +37,8 @@ from finetune_trainer.source_data import fetch_validated
 LOG: Final = logging.getLogger(__name__)
 _RAW_TEXT_TOKENS: Final = 1024
 """Length of the pieces that raw text is cut into, where the spec leaves it open."""
+_SHORTEST: Final = 16
+"""The least that `spec.data.maxTokens` can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,17 @@ class Ready:
 
 
 def token_limit(spec: FinetuneJobSpec, model_directory: Path) -> int:
-    """What sequences are cut to: `spec.data.maxTokens`, or what the model takes at once."""
+    """What sequences are cut to: `spec.data.maxTokens`, or what the model takes at once.
+
+    Where answers are generated they need room too: a test row's prompt can be nearly as long as the row.
+    """
     if spec.data.max_tokens is not None:
         return spec.data.max_tokens
-    context = context_length(model_directory)
+    context = context_length(model_directory) or _RAW_TEXT_TOKENS
     if spec.objective.type == "continued-pretraining":
-        return min(_RAW_TEXT_TOKENS, context or _RAW_TEXT_TOKENS)
-    return context or _RAW_TEXT_TOKENS
+        return min(_RAW_TEXT_TOKENS, context)
+    answer = spec.evaluation.max_new_tokens if spec.objective.type == "sft" else 0
+    return max(context - answer, min(context, _SHORTEST))
 
 
 class DataRoom:
@@ -122,6 +128,10 @@ class DataRoom:
         manifest = upload_store(self._context.storage, self.directory, uri)
         return Ready(uri, manifest.digest, self.directory, self._index())
 
+    def open(self, ready: Ready) -> Prepared:
+        """What was found or prepared, for use."""
+        return Prepared(ready.directory, self._context.request.spec.data, self.shape, self._tokenizer)
+
     def _index(self) -> StoreIndex:
         return StoreIndex.model_validate_json((self.directory / INDEX).read_text())
 
@@ -163,7 +173,7 @@ def open_ready(
     ready = room.find(document.store_uri, whole=True) or _prepare_again(context, document, room)
     if ready.digest != document.store_digest:
         raise _changed(f"{ready.uri} has the digest {ready.digest}, but {document.store_digest} was validated")
-    return Prepared(ready.directory, context.request.spec.data, room.shape, tokenizer)
+    return room.open(ready)
 
 
 def _prepare_again(context: Context, document: PreparedDocument, room: DataRoom) -> Ready:

@@ -24,7 +24,6 @@ _NEW_HEAD_FACTOR: Final = 2.0
 _WANTED_STEPS: Final = 100
 _TOKENS_PER_STEP: Final = (512, 65536)
 _SHORTEST: Final = 16
-_RAW_TEXT_TOKENS: Final = 1024
 
 Value = TypeVar("Value", int, float)
 
@@ -43,8 +42,8 @@ class DataStats:
     """Tokens of the longest sequence, before any cut."""
     hidden: int
     """Width of the base's hidden states."""
-    context: int | None = None
-    """Positions that the base was trained on, where its config tells."""
+    limit: int
+    """Tokens that sequences were cut to."""
     sequences_per_item: int = 1
     """2 for pairs."""
 
@@ -143,18 +142,12 @@ def _epochs(items: int) -> tuple[float, str]:
 
 
 def _max_tokens(spec: FinetuneJobSpec, stats: DataStats) -> tuple[int, str]:
-    """As long as the longest row, within the context; raw text is cut into pieces instead."""
-    generates = spec.objective.type in ("sft", "continued-pretraining")
-    answer = spec.evaluation.max_new_tokens if generates else 0
-    room = max(_SHORTEST, stats.context - answer) if stats.context is not None else None
+    """As long as the longest row, if the base model takes it; raw text is cut into pieces instead."""
     if spec.objective.type == "continued-pretraining":
-        length = min(_RAW_TEXT_TOKENS, room or _RAW_TEXT_TOKENS)
-        return length, f"raw text is cut into pieces of {length} tokens"
-    if room is not None and stats.longest_row > room:
-        kept = f" less evaluation.maxNewTokens = {answer}" if generates else ""
-        return room, f"the base model's context of {stats.context}{kept}; the longest row has {stats.longest_row}"
-    length = max(_SHORTEST, stats.longest_row)
-    return length, f"the longest row has {stats.longest_row} tokens, so nothing is cut"
+        return stats.limit, f"raw text is cut into pieces of {stats.limit} tokens"
+    if stats.longest_row > stats.limit:
+        return stats.limit, f"what the base model takes at once; the longest row has {stats.longest_row} tokens"
+    return max(_SHORTEST, stats.longest_row), f"the longest row has {stats.longest_row} tokens, so nothing is cut"
 
 
 def _tokens_per_step(stats: DataStats, epochs: float, max_tokens: int, micro_batch: int) -> tuple[int, str]:

@@ -30,19 +30,22 @@ class Said:
         """The same as a sequence to learn from."""
         return Tokenized(self.token_ids, self.weights, source)
 
-    def shortened(self, max_tokens: int, bos_id: int | None) -> "Said":
+    def shortened(self, max_tokens: int, bos_id: int | None, room: int = 0) -> "Said":
         """Without the start of its prompt where it is too long; a beginning-of-sequence token stays.
+
+        The prompt is made to fit with an answer of `room` tokens, if that is longer than the conversation's own.
 
         Raises:
             RowError: the answer alone does not fit, or nothing that is left would be learnt.
 
         """
-        cut = len(self.token_ids) - max_tokens
+        answer = max(self.answer, room)
+        cut = len(self.token_ids) - self.answer + answer - max_tokens
         if cut <= 0:
             return self
         kept = int(self.token_ids[0] == bos_id)
-        if self.answer + kept >= max_tokens:
-            raise answer_too_long(self.answer, max_tokens)
+        if answer + kept >= max_tokens:
+            raise answer_too_long(answer, max_tokens)
         short = self.without(kept, cut)
         if not short.weights[1:].any():
             raise RowError(

@@ -69,7 +69,7 @@ class Encoder:
         self._backend = tokenizer.backend_tokenizer
         added = tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
-        written = {token.content for token in added if token.content in template}
+        written = {token.content for token in added if token.content in template and _is_mark(token.content)}
         self.special_tokens = frozenset(special)
         """Tokens that only templates write."""
         self.control_tokens = frozenset(special | written)
@@ -164,10 +164,13 @@ class Encoder:
         return self._forged[string]
 
     def _as_characters(self, string: str) -> list[int]:
+        if string not in self.control_tokens:
+            return self._continued(string)
         for cut in range(1, len(string)):
             parts = string[:cut], string[cut:]
             if not any(self._elsewhere.search(part) for part in parts):
                 return [token for part in parts for token in self._continued(part)]
+        # A single character cannot be cut. Special tokens can be switched off, for the whole tokenizer at a time.
         ids: list[int] = self.tokenizer(string, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
 
@@ -180,6 +183,11 @@ class Encoder:
 
     def _placeholder(self, match: re.Match[str]) -> str:
         return f"{_OPEN}{self._strings.index(match[0])}{_CLOSE}"
+
+
+def _is_mark(token: str) -> bool:
+    """Whether an added token can have a meaning in a template: words and runs of spaces are ordinary text."""
+    return len(token.strip()) > 1 and not token.isalnum()
 
 
 def _any_of(strings: Iterable[str]) -> re.Pattern[str]:

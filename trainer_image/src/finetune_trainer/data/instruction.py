@@ -65,6 +65,8 @@ def _asked(raw: RawRow, names: Columns, response: str | None) -> Turn | None:
         instruction, context = context, None
     if instruction is None:
         return None
+    if context == instruction:
+        context = None  # named as the instruction
     given = as_optional_text(raw[context], context) if context else ""
     return Turn("user", as_text(raw[instruction], instruction), given)
 

@@ -25,7 +25,7 @@ from finetune_trainer.data.rows import Row
 from finetune_trainer.data.sample import Sample, order_mark
 from finetune_trainer.data.shape import Shape
 from finetune_trainer.data.split import SIDES, Side, Splitter
-from finetune_trainer.data.store import FileNames, SideWriter
+from finetune_trainer.data.store import SHARD_BYTES, FileNames, SideWriter
 from finetune_trainer.data.store_index import BAD_ROWS, CHOSEN, EXAMPLES, INDEX, TEST_ROWS, SideIndex, StoreIndex
 from finetune_trainer.data.stream import Batch, DatasetFiles, Meter, RowReader
 from finetune_trainer.data.tensors import map_arrays, write_arrays
@@ -75,6 +75,7 @@ class Preparation:
         test_rows: int,
         watch: Watch | None = None,
         on_batch: Callable[[Meter], None] = lambda _meter: None,
+        shard_bytes: int = SHARD_BYTES,
     ) -> None:
         """Get ready to prepare data in an empty directory.
 
@@ -86,6 +87,7 @@ class Preparation:
             test_rows: `spec.evaluation.maxRows`.
             watch: Sees every row.
             on_batch: Called between batches; may raise to stop.
+            shard_bytes: Size of the files written, about; what decides the memory that is needed.
 
         """
         self._shape, self._directory, self._max_tokens = shape, directory, max_tokens
@@ -95,7 +97,7 @@ class Preparation:
         self._splitter = Splitter(data)
         self._placed = dict.fromkeys(SIDES, 0)
         self._files = FileNames()
-        self._writers = {side: SideWriter(directory, side, self._files) for side in SIDES}
+        self._writers = {side: SideWriter(directory, side, self._files, shard_bytes) for side in SIDES}
         self._tests = Sample(directory / "tests.part", test_rows)
         self._examples = Sample(directory / "examples.part", EXAMPLE_ROWS, distinct=True)
 

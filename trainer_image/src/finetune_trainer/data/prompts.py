@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from finetune_api.conditions import Reason
 from finetune_api.spec.evaluation import Evaluation
 from finetune_trainer.data.dialogue import Said
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.data.problems import RowError, Source
 from finetune_trainer.data.rows import Conversation, Labelled, Row, Turn
+from finetune_trainer.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,25 @@ def make_label_prompts(prepared: Prepared, evaluation: Evaluation, labels: Seque
     answered = [_answered(row, label) for row in rows for label in labels]
 
     def ask(examples: tuple[Turn, ...]) -> list[list[Prompt]]:
-        prompts = _ask(answered, examples, prepared)
+        prompts = _ask(answered, examples, prepared, same_prompt=len(labels))
         return [prompts[start : start + len(labels)] for start in range(0, len(prompts), len(labels))]
 
     few_shot = ask(_worked_examples(prepared.examples, evaluation.few_shot)) if evaluation.few_shot else None
     return LabelPrompts(ask(()), few_shot)
+
+
+def longest_prompt(prepared: Prepared, evaluation: Evaluation, labels: Sequence[str]) -> int:
+    """Tokens of the longest prompt with room for its answer: one of `labels`, or where there are none, a new one."""
+    if labels:
+        # One label stands for all: thousands of prompts would be made to find a token more.
+        sets = make_label_prompts(prepared, evaluation, [max(labels, key=len)])
+        asked = [prompt for (prompt,) in (*sets.plain, *(sets.few_shot or []))]
+        return max(len(prompt.token_ids) + len(prompt.answer_ids) for prompt in asked)
+    plain = make_prompts(prepared, evaluation)
+    room = evaluation.max_new_tokens
+    return max(
+        len(prompt.token_ids) + max(room, len(prompt.answer_ids)) for prompt in (*plain.plain, *(plain.few_shot or []))
+    )
 
 
 def _conversation(row: Row) -> Conversation:
@@ -101,16 +117,42 @@ def _worked_examples(rows: list[Row], count: int) -> tuple[Turn, ...]:
     return tuple(turn for row in chosen for turn in row.turns if turn.role != "system")
 
 
-def _ask(rows: Sequence[Conversation], examples: tuple[Turn, ...], prepared: Prepared) -> list[Prompt]:
-    """The rows' prompts; without examples they are cut to `max_tokens` exactly as training rows are."""
+def _ask(
+    rows: Sequence[Conversation], examples: tuple[Turn, ...], prepared: Prepared, same_prompt: int = 1
+) -> list[Prompt]:
+    """The rows' prompts; without examples they are cut to `max_tokens` exactly as training rows are.
+
+    So many rows in turn as `same_prompt` says differ in their answers alone, and lose the same part of their prompt.
+
+    Raises:
+        DataError: the template does not take the examples before a row, or an answer does not fit.
+
+    """
     dialogue = prepared.dialogue
+    encoded = dialogue.encode([_turns(row, examples) for row in rows])
+    answers = [0 if isinstance(said, RowError) else said.answer for said in encoded]
     prompts = []
-    for row, said in zip(rows, dialogue.encode([_turns(row, examples) for row in rows]), strict=True):
-        if isinstance(said, RowError):
-            raise said  # preparing has encoded the row before; worked examples are rows of the same kind
-        whole = said if examples else said.shortened(prepared.max_tokens, dialogue.bos_id)
-        prompts.append(_prompt(row, whole))
+    for index, (row, said) in enumerate(zip(rows, encoded, strict=True)):
+        first = index - index % same_prompt
+        try:
+            if isinstance(said, RowError):
+                raise said
+            room = max(answers[first : first + same_prompt])
+            prompts.append(
+                _prompt(row, said if examples else said.shortened(prepared.max_tokens, dialogue.bos_id, room))
+            )
+        except RowError as error:
+            raise _not_asked(row, error) from None
     return prompts
+
+
+def _not_asked(row: Conversation, error: RowError) -> DataError:
+    """Preparing has accepted the row, but not after worked examples nor with every label as its answer."""
+    return DataError(
+        reason=Reason.DATASET_INVALID,
+        message=f"{row.source} cannot be asked in evaluation: {error.problem}",
+        advice=f"{error.remedy}; where worked examples are to blame, set evaluation.fewShot to 0",
+    )
 
 
 def _turns(row: Conversation, examples: tuple[Turn, ...]) -> tuple[Turn, ...]:

@@ -68,20 +68,22 @@ class Seams:
         return cuts
 
     def _tail(self, prompt: str) -> tuple[str, bool]:
-        if self._last_tail and prompt.endswith(self._last_tail):
-            return self._last_tail, False
+        tail = self._last_tail
+        if tail and prompt.endswith(tail):
+            return tail, False
         start = self._encoder.last_token(prompt)
         if start is not None:
             self._last_tail = prompt[start:]
-            return self._last_tail, False
+            return prompt[start:], False
         words = prompt.rstrip()
         return self._anchor + prompt[max(words.rfind("\n") + 1, words.rfind(" "), 0) :], True
 
     def _learn_tails(self, cuts: list[_Cut]) -> None:
-        if len(self._tails) > _TAILS_KEPT:
-            self._tails.clear()
-        new = list({cut.tail for cut in cuts} - self._tails.keys())
-        self._tails.update(zip(new, self._encoder.encode_all(new), strict=True))
+        known = self._tails if len(self._tails) <= _TAILS_KEPT else {}
+        wanted = {cut.tail for cut in cuts}
+        new = list(wanted - known.keys())
+        known |= zip(new, self._encoder.encode_all(new), strict=True)
+        self._tails = known
 
     def _encode_after(self, tokens: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text as they are after a special token, or after nothing."""

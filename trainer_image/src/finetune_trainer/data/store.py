@@ -51,7 +51,7 @@ class FileNames:
 class SideWriter:
     """Writes the items of one side."""
 
-    def __init__(self, directory: Path, side: Side, files: FileNames, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(self, directory: Path, side: Side, files: FileNames, shard_bytes: int) -> None:
         self._directory, self._side, self._files, self._shard_bytes = directory, side, files, shard_bytes
         self._parts: list[Arrays] = []
         self._bytes = 0

@@ -125,7 +125,7 @@ def _chat_render(apply: Apply, encoder: Encoder, end: str) -> Render:
         if not exchanges or done < len(whole.rstrip()):
             raise RowError(
                 "the chat template does not keep the prompt unchanged when the answer follows",
-                "set data.template.name to alpaca or plain, or mend the template",
+                "mend it in data.template.jinja, or set data.template.name to alpaca or plain",
             )
         if not exchanges[-1].answer.endswith(ends):
             # Without an end that it can learn, the model would never stop.

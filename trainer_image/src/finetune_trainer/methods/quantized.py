@@ -1,6 +1,6 @@
 """qlora's base: NF4 with double quantisation, computed in bfloat16 (Dettmers et al. 2023, arXiv:2305.14314).
 
-It needs a GPU, and bitsandbytes, which nothing else imports.
+It needs bitsandbytes, and a GPU to be of use.
 """
 
 from typing import Any

@@ -43,12 +43,7 @@ class TextShape:
 
     def parse(self, raw: RawRow, columns: Columns | None, source: Source) -> Text:
         """The text that an object holds."""
-        names = columns or Columns()
-        column = find_column(raw, names, "text")
-        if column is None:
-            error = missing_column(raw, "text", names.text, RECOGNISED["text"])
-            raise RowError(error.problem, f"{error.remedy}, or set objective.type to sft where rows ask for answers")
-        return Text(as_text(raw[column], column), source)
+        return parse_text(raw, columns, source)
 
     def encode(self, rows: Sequence[Row]) -> list[list[Item] | RowError]:
         """As many items per row as its text needs."""
@@ -62,3 +57,18 @@ class TextShape:
         whole = np.array([*self._start, *ids, *self._end], np.int32)
         pieces = np.array_split(whole, -(-len(whole) // self._max_tokens))
         return [Item((Tokenized(piece, np.ones(len(piece), np.float32), row.source),)) for piece in pieces]
+
+
+def parse_text(raw: RawRow, columns: Columns | None, source: Source) -> Text:
+    """The text that an object holds.
+
+    Raises:
+        RowError: there is none.
+
+    """
+    names = columns or Columns()
+    column = find_column(raw, names, "text")
+    if column is None:
+        error = missing_column(raw, "text", names.text, RECOGNISED["text"])
+        raise RowError(error.problem, f"{error.remedy}, or set objective.type to sft where rows ask for answers")
+    return Text(as_text(raw[column], column), source)
