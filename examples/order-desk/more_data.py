@@ -1,6 +1,6 @@
 """What the other two jobs of this example learn from: `make_data.py` writes these files too.
 
-`transfer`: the shop has a new till, which wants the same orders in another record. `requests`: a second task of the
+`transfer`: the shop has a new till, which wants other codes in the same records. `requests`: a second task of the
 same desk, to be learnt together with the orders.
 """
 
@@ -10,27 +10,23 @@ from typing import Final
 
 import vocabulary_requests as request_words
 
-TRANSFER_INSTRUCTION: Final = "Order for the new till:"
 REQUEST_INSTRUCTION: Final = "Request as action | order number:"
 
 Row = dict[str, str]
 
-_SIZES: Final = {"S": "small", "M": "medium", "L": "large", "XL": "extra large", "-": "any size"}
-_DAYS: Final = {"now": "rush", "-": "any day"}
+_SIZES: Final = {"S": "small", "M": "medium", "L": "large", "XL": "giant", "-": "any"}
+_DAYS: Final = {"now": "rush", "-": "any"}
 
 
 def new_record(record: str) -> str:
-    """Return an order's record as the new till wants it: `Tue / 2 x mug / medium`."""
+    """Return an order's record as the new till wants it: `mug | 2 | medium | Tue`."""
     item, quantity, size, day = record.split(" | ")
-    return f"{_DAYS.get(day, day)} / {quantity} x {item} / {_SIZES[size]}"
+    return f"{item} | {quantity} | {_SIZES[size]} | {_DAYS.get(day, day)}"
 
 
 def for_the_new_till(rows: list[Row]) -> list[Row]:
-    """Return order rows with the new instruction and record."""
-    return [
-        {"instruction": TRANSFER_INSTRUCTION, "input": row["input"], "response": new_record(row["response"])}
-        for row in rows
-    ]
+    """Return order rows with the new record."""
+    return [row | {"response": new_record(row["response"])} for row in rows]
 
 
 def make_requests(rng: random.Random, sentences: list[dict[str, list[str]]], count: int, taken: set[str]) -> list[Row]:
@@ -55,7 +51,7 @@ def make_more(compose_orders: Callable[[int, int, bool], list[Row]]) -> dict[str
     numbers: set[str] = set()
     seen, held_out = request_words.SENTENCES, request_words.SENTENCES_HELD_OUT
     return {
-        "transfer-train": for_the_new_till(compose_orders(22, 60, False)),
+        "transfer-train": for_the_new_till(compose_orders(22, 16, False)),
         "transfer-validation": for_the_new_till(compose_orders(23, 12, False)),
         "transfer-test": for_the_new_till(compose_orders(26, 40, True)),
         "requests-train": make_requests(rng, [seen], 36, numbers),
