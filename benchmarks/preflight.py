@@ -115,8 +115,9 @@ def tokenize(file: Path, directory: Path) -> Stopwatch:
     """The texts of the rows through the tokenizer alone, in batches, on all cores."""
     from transformers import AutoTokenizer
 
-    backend = AutoTokenizer.from_pretrained(directory).backend_tokenizer
-    texts = list(_texts(file))
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    backend = tokenizer.backend_tokenizer
+    texts = list(_texts(file, tokenizer))
     watch = Stopwatch()
     for first in range(0, len(texts), BATCH):
         for encoding in backend.encode_batch_fast(texts[first : first + BATCH], add_special_tokens=False):
@@ -153,8 +154,8 @@ def _job(file: Path, directory: Path) -> tuple[Any, Any, Any]:
     return data, DatasetFiles(train=[(data.train[0], [("s3://bench/rows.jsonl", file)])]), shape
 
 
-def _texts(file: Path) -> Iterator[str]:
-    """Rows rendered as ChatML."""
+def _texts(file: Path, tokenizer: Any) -> Iterator[str]:
+    """Rows rendered by the tokenizer's own template: the very texts that preflight encodes."""
     with file.open() as lines:
         for line in lines:
             row = json.loads(line)
@@ -162,7 +163,7 @@ def _texts(file: Path) -> Iterator[str]:
                 {"role": "user", "content": f"{row['instruction']}\n\n{row['input']}"},
                 {"role": "assistant", "content": row["response"]},
             ]
-            yield "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in turns)
+            yield tokenizer.apply_chat_template(turns, tokenize=False)
 
 
 def measure(what: Callable[[Path, Path], Stopwatch], file: Path, directory: Path) -> Measured:
