@@ -18,7 +18,7 @@ def object_name(name: str) -> str:
 
 
 def train_uri(team: Team, name: str, case: Broken) -> str:
-    return f"s3://{team.bucket}/e2e/{team.run}/{object_name(name)}/{case.name}"
+    return f"s3://{team.bucket}/e2e/{team.run}/broken/{object_name(name)}/{case.name}"
 
 
 def job(team: Team, name: str, case: Broken) -> dict[str, Any]:
@@ -28,8 +28,8 @@ def job(team: Team, name: str, case: Broken) -> dict[str, Any]:
     sections = {section: dict(values) for section, values in case.sections.items()}
     mapped = sections.pop("data", {}).get("train", [{}])[0]
     data = {
-        "train": [{"uri": team.put(f"{own}/{case.name}", case.content())} | mapped],
-        "test": [{"uri": team.put(f"{own}/test.jsonl", test)}],
+        "train": [{"uri": team.put(f"broken/{own}/{case.name}", case.content())} | mapped],
+        "test": [{"uri": team.put(f"broken/{own}/test.jsonl", test)}],
         "split": {"validation": 0},
         "maxTokens": 128,
     }
@@ -62,5 +62,8 @@ def test_it_is_refused_with_its_place_and_no_gpu_pod_is_created(submitted: Team,
 
 
 def gpu_pods(kubectl: Kubectl, name: str) -> list[str]:
+    """Pods that ask for a GPU; their request, an environment variable, names the resource in any case."""
     pods = kubectl.items("pods", "-l", f"finetune.dev/job={name}")
-    return [pod["metadata"]["name"] for pod in pods if GPU["resourceName"] in str(pod["spec"])]
+    asked = {pod["metadata"]["name"]: str([each["resources"] for each in pod["spec"]["containers"]]) for pod in pods}
+    assert asked
+    return [pod for pod, resources in asked.items() if GPU["resourceName"] in resources]
