@@ -65,16 +65,16 @@ def test_quarantined_rows_and_the_report_lie_in_the_output(bench: Bench, first: 
 def test_a_second_job_on_the_same_data_finds_it_prepared_and_publishes_its_own_findings(
     bench: Bench, first: Outcome
 ) -> None:
-    same = shared("second", "store", onBadRow="quarantine", maxBadShare=0.5)
-    second = bench.preflight("second", **same, training={"seed": 3})
+    same = shared("sharer", "store", onBadRow="quarantine", maxBadShare=0.5)
+    second = bench.preflight("sharer", **same, training={"seed": 3})
     assert second.code == ExitCode.SUCCESS, second.output
     assert (lies_prepared(first), lies_prepared(second)) == (False, True)
-    assert document(bench, "second")["storeDigest"] == document(bench, "store")["storeDigest"]
-    ours, theirs = (bench.s3.get(f"s3://team/{name}/out/quarantine.jsonl") for name in ("second", "store"))
+    assert document(bench, "sharer")["storeDigest"] == document(bench, "store")["storeDigest"]
+    ours, theirs = (bench.s3.get(f"s3://team/{name}/out/quarantine.jsonl") for name in ("sharer", "store"))
     assert ours == theirs
     changed = {"report_uri": first.report.data.report_uri}
     assert second.report.data.model_copy(update=changed) == first.report.data
-    assert json.loads(bench.s3.get("s3://team/second/out/data_report.json"))["refusal"] is None
+    assert json.loads(bench.s3.get("s3://team/sharer/out/data_report.json"))["refusal"] is None
 
 
 @pytest.mark.parametrize("settings", [{}, {"onBadRow": "quarantine", "maxBadShare": 0.001}], ids=["fail", "share"])
