@@ -23,6 +23,7 @@ from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.objectives import preference
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.state import trainable
@@ -117,7 +118,6 @@ def test_sft_has_the_trajectory_of_trls_trainer(model, tokenizer, tmp_path):
 
 
 def test_dpo_has_the_loss_and_trajectory_of_trls_trainer(model, tokenizer, tmp_path):
-    preference = pytest.importorskip("finetune_trainer.objectives.preference")
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from bitsandbytes import functional
 from tiny_model import tiny_config, train_tokenizer, wrap
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
@@ -17,7 +18,6 @@ from finetune_trainer.state import trainable
 
 CPU = torch.device("cpu")
 PROBE = torch.arange(3, 20)[None]
-functional = pytest.importorskip("bitsandbytes.functional")
 
 
 @pytest.fixture(scope="module")
