@@ -45,6 +45,7 @@ def test_an_identity_setting_changes_the_digest(change: dict[str, Any]) -> None:
         {"checkpoint": {"everySteps": 1}},
         {"training": {"microBatchTokens": 64}},
         {"evaluation": {"batchSize": 1}},
+        {"training": {"guards": {"stallMinutes": 1}}},
     ],
     ids=str,
 )

@@ -55,7 +55,7 @@ def test_the_request_arrives_as_it_was_sent(case: str) -> None:
     text = container(build(spec, case.partition("-")[0]))["env"][0]["value"]
     request = TrainerRequest.model_validate_json(text)
     assert request.spec_digest == spec_digest(request.spec)
-    assert json.loads(text)["spec"]["output"] == {"uri": "s3://out/tune"}
+    assert json.loads(text)["spec"]["output"]["uri"] == "s3://out/tune"
 
 
 def test_every_rule_is_in_the_failure_policy_or_left_to_the_retry_limit() -> None:

@@ -2,20 +2,32 @@
 
 import hashlib
 import json
-from typing import Final
+from typing import Any, Final
 
 from finetune_api.spec.job import IDENTITY, FinetuneJobSpec
 
-_EXECUTION: Final = {
-    "training": {"micro_batch_tokens", "packing"},
-    "evaluation": {"batch_size"},
-    "data": {"show_rows", "prepared_uri"},
+_EXECUTION: Final[dict[str, Any]] = {
+    "training": {"micro_batch_tokens": True, "packing": True, "guards": {"stall_minutes"}},
+    "evaluation": {"batch_size": True},
+    "data": {"show_rows": True, "prepared_uri": True},
 }
 """Settings inside identity sections that change speed, memory or what is shown, not the result."""
 
 
 def spec_digest(spec: FinetuneJobSpec) -> str:
-    """`sha256:<hex>` over the identity settings in canonical JSON; defaults written out and defaults left out agree."""
-    identity = spec.model_dump(mode="json", include=set(IDENTITY), exclude=_EXECUTION, exclude_none=True)
-    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """`sha256:<hex>` over the identity settings in canonical JSON, without those that have their default value.
+
+    A setting that a later version adds leaves the digests of earlier jobs as they were, so that their results are still
+    found to be theirs; a default must therefore never change its meaning.
+    """
+    identity = spec.model_dump(
+        mode="json", include=set(IDENTITY), exclude=_EXECUTION, exclude_none=True, exclude_defaults=True
+    )
+    canonical = json.dumps(_without_empty(identity), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def _without_empty(section: dict[str, Any]) -> dict[str, Any]:
+    """Without sections of which nothing is left: they say the same as sections that are not there."""
+    inner = {name: _without_empty(value) if isinstance(value, dict) else value for name, value in section.items()}
+    return {name: value for name, value in inner.items() if value != {}}

@@ -1,14 +1,17 @@
 """Where things lie under `spec.output.uri`; every writer and reader takes the keys from here.
 
 manifest.json                    the commit of the final result, written last and once
+promoted.json                    which artifact to serve; moved only past the gates (or under spec.output.promoteUri)
 preflight.json                   the newest preflight report
 prepared.json                    resolved settings, and where the token ids lie
 data_report.html, .json          what is in the data
 quarantine.jsonl                 bad rows, where spec.data.onBadRow is quarantine
 epochs/0001.json                 claim of attempt 1
 runs/0001/adapter/...            adapter in PEFT's layout; runs/0001/model/... for a whole model
-runs/0001/report.json            full report; metrics.jsonl and examples.jsonl beside it
-checkpoints/0001-00000040/...    state after step 40, its manifest.json written last
+runs/0001/merged/..., gguf/...   the same in other forms, where spec.output.formats asks for them
+runs/0001/report.json            full report; report.html, metrics.jsonl and examples.jsonl beside it
+evaluations/<key>/...            answers measured so far, for an attempt that goes on
+checkpoints/0001-00000040/...    state after step 40, its manifest.json written last (or under spec.checkpoint.uri)
 """
 
 from dataclasses import dataclass
@@ -21,16 +24,28 @@ class OutputLayout:
 
     root: str
     """`spec.output.uri` without a trailing slash."""
+    checkpoint_root: str
+    """`spec.checkpoint.uri`, or else the root."""
+    promoted_root: str
+    """`spec.output.promoteUri`, or else the root."""
 
     @classmethod
-    def of(cls, output_uri: str) -> "OutputLayout":
-        """The layout under a user's output URI."""
-        return cls(output_uri.rstrip("/"))
+    def of(
+        cls, output_uri: str, *, checkpoint_uri: str | None = None, promote_uri: str | None = None
+    ) -> "OutputLayout":
+        """The layout under a user's output URI; `spec.checkpoint` and `spec.output` may lead elsewhere."""
+        root = output_uri.rstrip("/")
+        return cls(root, (checkpoint_uri or root).rstrip("/"), (promote_uri or root).rstrip("/"))
 
     @property
     def manifest(self) -> str:
         """The commit of the final result."""
         return f"{self.root}/manifest.json"
+
+    @property
+    def promoted(self) -> str:
+        """Which artifact to serve."""
+        return f"{self.promoted_root}/promoted.json"
 
     @property
     def preflight(self) -> str:
@@ -71,10 +86,14 @@ class OutputLayout:
         """Prefix of everything one attempt publishes."""
         return f"{self.root}/runs/{epoch:04d}/"
 
+    def evaluation(self, key: str) -> str:
+        """Prefix of the answers that one model has given so far."""
+        return f"{self.root}/evaluations/{key}/"
+
     @property
     def checkpoints(self) -> str:
         """Prefix of all checkpoints."""
-        return f"{self.root}/checkpoints/"
+        return f"{self.checkpoint_root}/checkpoints/"
 
     def checkpoint(self, epoch: int, step: int) -> str:
         """Prefix of one checkpoint."""

@@ -137,6 +137,10 @@ class MetricResult(Message):
     """Upper end of the same interval."""
     interval: str
     """How the interval was computed: tango (paired score), bootstrap (over rows)."""
+    tuned_low: float | None = None
+    """Lower end of the 95 % interval of the tuned model's own score."""
+    tuned_high: float | None = None
+    """Upper end of the same interval."""
 
     @property
     def delta(self) -> float:
@@ -147,6 +151,27 @@ class MetricResult(Message):
     def verdict(self) -> Verdict:
         """The tuned model against the base."""
         return verdict(self.low, self.high, higher_is_better=self.higher_is_better)
+
+
+class GateResult(Message):
+    """Whether a gate held."""
+
+    metric: str
+    wanted: str
+    """`tuned - baseline >= 0.05 at the lower end of the interval`."""
+    actual: float
+    """What was compared."""
+    passed: bool
+
+
+class Changes(Message):
+    """What tuning did to the test rows, by the headline metric."""
+
+    fixed: int
+    """Rows that the tuned model does better than the base."""
+    broken: int
+    """Rows that it does worse."""
+    unchanged: int
 
 
 class EvaluationResult(Message):
@@ -161,6 +186,13 @@ class EvaluationResult(Message):
     """Of a classifier, in the order of the spec."""
     confusion: list[list[int]] = Field(default=[])
     """Rows by wanted label, columns by the tuned model's; the last column counts answers that are no label."""
+    benchmarks: list[MetricResult] = Field(default=[])
+    """Public tasks, named after the task."""
+    gates: list[GateResult] = Field(default=[])
+    """In the order of the spec."""
+    changes: Changes | None = None
+    error_classes: dict[str, int] = Field(default={})
+    """The tuned model's failures by class; a row may be in several."""
 
 
 class TrainingSummary(Message):
@@ -176,6 +208,33 @@ class TrainingSummary(Message):
     tokens_per_second: float
     """Of this attempt."""
     resumed_from_step: int | None = None
+    kept_step: int | None = None
+    """The step whose state is the artifact, where the best is kept."""
+    stopped_early: str | None = None
+    """Why training ended before its last step."""
+    rollbacks: int = 0
+    """Times that training went back to a checkpoint because it diverged."""
+
+
+class Servable(Message):
+    """Whether a server takes the artifact."""
+
+    vllm: bool
+    why: str
+    """What it takes, or what stands against it."""
+    tried: bool = False
+    """The server itself was asked; otherwise its documented rules were read."""
+
+
+class Export(Message):
+    """The artifact in another form."""
+
+    format: Literal["merged", "gguf"]
+    uri: str
+    digest: str
+    size_bytes: int
+    loss_difference: float
+    """Absolute difference between the score in memory and read back."""
 
 
 class Artifact(Message):
@@ -191,6 +250,10 @@ class Artifact(Message):
     """Read back from S3 in a clean process and scored."""
     loss_difference: float
     """Absolute difference between the score in memory and read back."""
+    servable: Servable | None = None
+    exports: list[Export] = Field(default=[])
+    promoted_uri: str | None = None
+    """The `promoted.json` that names this artifact; None where the gates kept it out."""
 
 
 class SavedCheckpoint(Message):
@@ -199,6 +262,7 @@ class SavedCheckpoint(Message):
     step: int
     uri: str
     saved_at: str
+    size_bytes: int = 0
 
 
 class TrainerReport(Message):

@@ -48,7 +48,8 @@ class Context:
     @property
     def layout(self) -> OutputLayout:
         """Where the output lies."""
-        return OutputLayout.of(self.request.spec.output.uri)
+        spec = self.request.spec
+        return OutputLayout.of(spec.output.uri, checkpoint_uri=spec.checkpoint.uri, promote_uri=spec.output.promote_uri)
 
     def identity(self, data_digest: str) -> Identity:
         """What decides the result."""

@@ -67,14 +67,14 @@ def train(
     on_log: Callable[[StepLog], None],
     should_stop: Callable[[], bool],
     on_checkpoint: Callable[[LoopState], None],
-    every_steps: int,
+    every_steps: int | None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingOutcome:
     """Train what `model` has to train in place over `plan`, from `state` if given.
 
-    `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state every `every_steps` steps, after
-    the last, and when `should_stop` asks for it. Of several processes each is given the same `state`, only the first
-    calls the two, and all stop when one is asked to.
+    `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state after every `every_steps` steps,
+    where that is given, after the last, and when `should_stop` asks for it. Of several processes each is given the same
+    `state`, only the first calls the two, and all stop when one is asked to.
 
     Raises:
         DivergedError: a loss or gradient is not finite.
@@ -91,7 +91,7 @@ def train(
             raise _stopped(run.counters.step, len(plan))
         run.step()
         step = run.counters.step
-        saving = step % every_steps == 0 or step == len(plan)
+        saving = step == len(plan) or (every_steps is not None and step % every_steps == 0)
         if saving or run.is_validation_point() or run.ranks.any(run.reader.due()):
             run.settle(on_log, should_stop)
         if saving:

@@ -1,14 +1,15 @@
 """`spec.evaluation` and `spec.output`: how base and tuned are compared, and where the result goes."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from finetune_api.base import Contract, S3OutputUri
+from finetune_api.base import Contract, S3OutputUri, S3Uri
 
 MetricName = Literal[
     "exact_match", "token_f1", "rouge_l", "chrf", "accuracy", "precision", "recall", "f1", "pair_accuracy"
 ]
+ValidationMetric = Literal["loss", MetricName]
 
 METRICS: Final[dict[str, tuple[MetricName, ...]]] = {
     "sft": ("exact_match", "token_f1", "rouge_l", "chrf"),
@@ -18,6 +19,39 @@ METRICS: Final[dict[str, tuple[MetricName, ...]]] = {
     "reward": ("pair_accuracy",),
 }
 """Metrics that an objective has, beside loss and perplexity."""
+
+
+ResultName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
+"""A metric, loss, perplexity, or a benchmark by the name of its task."""
+
+
+class Benchmark(Contract):
+    """A public task of lm-eval that base and tuned model are both scored on."""
+
+    task: ResultName
+    """Name of the task, such as arc_easy; docs/benchmarks.md lists those that are known."""
+    uri: S3Uri
+    """Prefix that holds the task's data files: lm-eval ships tasks, not data, and a training pod reaches no hub."""
+    few_shot: int = Field(default=0, ge=0, le=32)
+    """Worked examples in each prompt."""
+    max_rows: int | None = Field(default=None, ge=1, le=100000)
+    """At most this many questions, the first ones. Empty: all."""
+
+
+class Gate(Contract):
+    """What a result must reach before the artifact is promoted."""
+
+    metric: ResultName
+    """A metric of evaluation.metrics, loss, perplexity, or the task of a benchmark."""
+    op: Literal[">=", ">", "<=", "<"] = ">="
+    """The result on the left, `value` on the right."""
+    value: float = Field(ge=-1e9, le=1e9)
+    """What the result is compared with."""
+    relative_to: Literal["absolute", "baseline"] = "absolute"
+    """absolute: the result is the tuned model's score. baseline: it is that score less the base's."""
+    use: Literal["point", "bound"] = "point"
+    """point: the measured value. bound: the less favourable end of its 95 % interval, so that chance does not pass the
+    gate."""
 
 
 class Evaluation(Contract):
@@ -37,6 +71,13 @@ class Evaluation(Contract):
     0 leaves it out."""
     batch_size: int = Field(default=16, ge=1, le=1024)
     """Prompts generated at once; affects memory and speed only."""
+    benchmarks: list[Benchmark] = Field(default=[], max_length=8)
+    """Public tasks besides the test rows, to see what was gained or forgotten elsewhere."""
+    gates: list[Gate] = Field(default=[], max_length=16)
+    """All must hold, or the artifact is not promoted."""
+    on_gate_failure: Literal["withhold", "promote", "fail"] = "withhold"
+    """withhold: the job completes with GatePassed=False, and `promoted.json` is not moved. promote: it is moved all the
+    same. fail: the job fails."""
 
 
 class Output(Contract):
@@ -44,3 +85,9 @@ class Output(Contract):
 
     uri: S3OutputUri
     """S3 prefix of this job alone. A prefix that holds another job's adapter is refused."""
+    promote_uri: S3OutputUri | None = None
+    """Prefix of `promoted.json`, which names the artifact to serve and moves only past the gates. Jobs that improve one
+    model share it. Empty: under uri."""
+    formats: list[Literal["merged", "gguf"]] = Field(default=[], max_length=2)
+    """Written besides the adapter. merged: a whole model with the adapter merged in, which any server loads. gguf: that
+    model as a GGUF file."""

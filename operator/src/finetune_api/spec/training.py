@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from finetune_api.base import Contract, cel
+from finetune_api.base import Contract, S3OutputUri, cel
+from finetune_api.spec.evaluation import ValidationMetric
 
 Label = Annotated[str, StringConstraints(pattern=r"^\S(.*\S)?$", max_length=128)]
 """Without blanks at its ends: a difference that nobody sees must not tell two labels apart."""
@@ -105,6 +106,31 @@ class Method(Contract):
     """Settings of last-layers."""
 
 
+class Validation(Contract):
+    """How training is followed on the validation rows."""
+
+    metric: ValidationMetric = "loss"
+    """What is measured there: loss, or a metric that the objective has."""
+    times: int = Field(default=4, ge=1, le=1000)
+    """How often, evenly spread over the run, its end included."""
+    keep: Literal["last", "best"] = "last"
+    """Which state becomes the artifact: the last, or the one with the best validation metric."""
+    patience: int | None = Field(default=None, ge=1, le=1000)
+    """Stop early after so many measurements in a row without a better one. Empty: train to the end."""
+
+
+class Guards(Contract):
+    """What is done about a run that goes wrong."""
+
+    on_divergence: Literal["fail", "rollback"] = "fail"
+    """Where the loss is not finite, or stays above divergenceFactor times its lowest. fail: the job ends. rollback:
+    training goes back to the last checkpoint and leaves out the steps since, at most three times."""
+    divergence_factor: float = Field(default=4.0, gt=1, le=1000)
+    """The smoothed training loss may rise to so many times its lowest."""
+    stall_minutes: float = Field(default=30.0, ge=0.1, le=1440)
+    """End the attempt when nothing moves for so long; the next one goes on from the last checkpoint."""
+
+
 class Training(Contract):
     """Hyper-parameters of the training loop."""
 
@@ -147,12 +173,20 @@ class Training(Contract):
     """auto: bfloat16 on a GPU, float32 on a CPU."""
     seed: int = Field(default=0, ge=0, le=2147483647)
     """Seeds initialisation, row order and dropout."""
+    validation: Validation = Validation()
+    """How training is followed on the validation rows."""
+    guards: Guards = Guards()
+    """What is done about a run that goes wrong."""
 
 
 class Checkpoint(Contract):
-    """Saved states that a preempted job goes on from."""
+    """Saved states that a preempted job goes on from. One is always saved when the pod is asked to stop."""
 
-    every_steps: int = Field(default=100, ge=1, le=1000000)
-    """Save after this many optimiser steps, and when the pod is asked to stop."""
+    uri: S3OutputUri | None = None
+    """S3 prefix of this job's checkpoints, where they are to lie in another bucket. Empty: under output.uri."""
+    every_minutes: float = Field(default=10.0, ge=0.01, le=1440)
+    """Save when the last one is so old."""
+    every_steps: int | None = Field(default=None, ge=1, le=1000000)
+    """Save after so many optimiser steps too."""
     keep: int = Field(default=2, ge=1, le=100)
     """How many to keep; all are removed once the adapter is committed."""
