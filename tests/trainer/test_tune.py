@@ -80,9 +80,9 @@ def test_plain_transformers_and_peft_load_the_adapter_and_score_the_same(tuned, 
         base = AutoModelForSequenceClassification.from_pretrained(tiny_model_dir, num_labels=outputs)
     else:
         base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
-    plain = PeftModel.from_pretrained(base, str(result.artifact.directory)).eval()
+    plain = PeftModel.from_pretrained(base, str(result.artifacts[0].saved.directory)).eval()
     found = sample_loss(plain, job.context.request.spec.objective, result.sample, 256)
-    assert found == pytest.approx(result.sample_loss, abs=1e-5)
+    assert found == pytest.approx(result.artifacts[0].loss, abs=1e-5)
     assert len(result.sample) == 16
 
 
@@ -106,10 +106,12 @@ def test_a_job_that_is_stopped_in_training_ends_at_the_same_adapter_bit_for_bit(
     resumed = make_job(name, tiny_model_dir, tmp_path / "second", checkpoints=checkpoints)
     second = tune(resumed)
     assert resumed.context.draft.report.training.resumed_from_step == checkpoints.states[0].counters.step > 0
-    mine, theirs = (load_file(each.artifact.directory / "adapter_model.safetensors") for each in (second, whole))
+    mine, theirs = (
+        load_file(each.artifacts[0].saved.directory / "adapter_model.safetensors") for each in (second, whole)
+    )
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    assert second.sample_loss == whole.sample_loss
+    assert second.artifacts[0].loss == whole.artifacts[0].loss
 
 
 @pytest.mark.parametrize("stage", ["baseline", "evaluating"])
@@ -147,7 +149,7 @@ def test_rows_too_long_for_the_model_are_refused_by_the_longest_single_sequence(
 @pytest.mark.parametrize("name", ["sft", "head", "preference"])
 def test_a_parent_is_measured_before_the_first_step_and_is_where_training_starts(tuned, tiny_model_dir, tmp_path, name):
     earlier, result = tuned(name)
-    directory = result.artifact.directory
+    directory = result.artifacts[0].saved.directory
     config = AdapterConfig.model_validate_json((directory / "adapter_config.json").read_text())
     parent = ParentAdapter("s3://team/earlier/", directory, config, "sha256:0")
     job = make_job(name, tiny_model_dir, tmp_path, parent=parent, training={"maxSteps": 1, "learningRate": 1e-9})
@@ -164,7 +166,7 @@ def test_a_parent_is_measured_before_the_first_step_and_is_where_training_starts
 
 
 def test_a_parent_without_the_job_s_head_is_no_rival(tuned, tiny_model_dir, tmp_path):
-    directory = tuned("sft")[1].artifact.directory
+    directory = tuned("sft")[1].artifacts[0].saved.directory
     config = AdapterConfig.model_validate_json((directory / "adapter_config.json").read_text())
     parent = ParentAdapter("s3://team/earlier/", directory, config, "sha256:0")
     job = make_job("head", tiny_model_dir, tmp_path, parent=parent, training={"maxSteps": 1})
@@ -178,7 +180,21 @@ def test_a_whole_model_is_loaded_by_others_and_scores_the_same(tiny_model_dir, t
     training = {"maxSteps": 2, "learningRate": 1e-3}
     job = make_job(name, tiny_model_dir, tmp_path, method={"type": method}, training=training)
     result = tune(job)
-    assert result.artifact.kind == "model"
-    loaded = load_artifact(result.artifact, tiny_model_dir, dtype=torch.float32, device=torch.device("cpu"))
+    assert result.artifacts[0].saved.kind == "model"
+    loaded = load_artifact(result.artifacts[0].saved, tiny_model_dir, dtype=torch.float32, device=torch.device("cpu"))
     found = sample_loss(loaded, job.context.request.spec.objective, result.sample, 256)
-    assert found == pytest.approx(result.sample_loss, abs=1e-5)
+    assert found == pytest.approx(result.artifacts[0].loss, abs=1e-5)
+
+
+@EVERY
+def test_a_merged_model_is_loaded_by_others_and_scores_as_base_and_adapter_do(tiny_model_dir, tmp_path, name):
+    job = make_job(
+        name, tiny_model_dir, tmp_path, training={"maxSteps": 2}, output={"uri": "s3://team/out", "merged": True}
+    )
+    adapter, merged = tune(job).artifacts
+    assert (adapter.saved.kind, merged.saved.kind) == ("adapter", "model")
+    loaded = load_artifact(merged.saved, tiny_model_dir, dtype=torch.float32, device=torch.device("cpu"))
+    sample = list(job.prepared.test[:64])
+    found = sample_loss(loaded, job.context.request.spec.objective, sample, 256)
+    assert found == pytest.approx(merged.loss, abs=1e-5)
+    assert found == pytest.approx(adapter.loss, abs=1e-4)

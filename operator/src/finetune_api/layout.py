@@ -8,7 +8,7 @@ data_report.html, .json          what is in the data
 quarantine.jsonl                 bad rows, where spec.data.onBadRow is quarantine
 epochs/0001.json                 claim of attempt 1
 runs/0001/adapter/...            adapter in PEFT's layout; runs/0001/model/... for a whole model
-runs/0001/merged/..., gguf/...   the same in other forms, where spec.output.formats asks for them
+runs/0001/merged/...             the whole model with the adapter merged in, where spec.output.merged asks for it
 runs/0001/report.json            full report; report.html, metrics.jsonl and examples.jsonl beside it
 evaluations/<key>/...            answers measured so far, for an attempt that goes on
 checkpoints/0001-00000040/...    state after step 40, its manifest.json written last (or under spec.checkpoint.uri)

@@ -226,15 +226,18 @@ class Servable(Message):
     """The server itself was asked; otherwise its documented rules were read."""
 
 
-class Export(Message):
-    """The artifact in another form."""
+class MergedModel(Message):
+    """The whole model with the adapter merged in."""
 
-    format: Literal["merged", "gguf"]
     uri: str
     digest: str
+    """SHA-256 over its files' digests."""
     size_bytes: int
     loss_difference: float
-    """Absolute difference between the score in memory and read back."""
+    """Absolute difference between its score in memory and read back."""
+    distance: float
+    """Absolute difference between its score and that of base and adapter apart: what rounding, and with qlora the
+    unquantised base, change."""
 
 
 class Artifact(Message):
@@ -251,7 +254,7 @@ class Artifact(Message):
     loss_difference: float
     """Absolute difference between the score in memory and read back."""
     servable: Servable | None = None
-    exports: list[Export] = Field(default=[])
+    merged: MergedModel | None = None
     promoted_uri: str | None = None
     """The `promoted.json` that names this artifact; None where the gates kept it out."""
 

@@ -177,6 +177,10 @@ class ArtifactStatus(Message):
     """Size of all its files."""
     verified: bool
     """Read back from S3 in a clean process and scored the same."""
+    merged_uri: Text | None = None
+    """S3 prefix of the whole model with the adapter merged in, where spec.output.merged asks for it."""
+    servable: Note | None = None
+    """Whether vLLM takes it, and with which options."""
 
 
 class CheckpointStatus(Message):

@@ -12,6 +12,7 @@ from finetune_api.report import (
     PreparedData,
     ResolvedSetting,
     SavedCheckpoint,
+    Servable,
     SliceResult,
     TrainingSummary,
     verdict,
@@ -126,7 +127,13 @@ def artifact_status(artifact: Artifact) -> ArtifactStatus:
         digest=artifact.digest,
         size_bytes=artifact.size_bytes,
         verified=artifact.verified,
+        merged_uri=artifact.merged.uri if artifact.merged is not None else None,
+        servable=_servable(artifact.servable) if artifact.servable is not None else None,
     )
+
+
+def _servable(servable: Servable) -> str:
+    return clip(f"vLLM: {'yes' if servable.vllm else 'no'}; {servable.why}", NOTE)
 
 
 def evaluation_status(evaluation: EvaluationResult) -> EvaluationStatus:

@@ -97,3 +97,20 @@ def test_the_digest_of_a_model_changes_with_one_byte_of_a_weight(
     weights = s3.get(f"{uri}/model.safetensors")
     s3.put("models/marked/model.safetensors", weights[:-1] + bytes([weights[-1] ^ 1]))
     assert listing_digest(storage, uri) != first
+
+
+def test_a_merged_model_lies_beside_the_adapter_verified_and_in_the_manifest(bench: Bench, storage: Storage) -> None:
+    bench.put_rows("merged", add_rows(60))
+    outcome = bench.train("merged", output={"uri": "s3://team/merged/out", "merged": True})
+    assert outcome.code == ExitCode.SUCCESS, outcome.output
+    artifact = outcome.report.artifact
+    assert artifact.servable.vllm
+    assert artifact.merged.uri == "s3://team/merged/out/runs/0001/merged/"
+    assert artifact.merged.loss_difference <= 1e-5
+    assert artifact.merged.distance <= 1e-4
+    names = {f"merged/{name}" for name in bench.s3.keys(artifact.merged.uri)}
+    manifest = FinalManifest.model_validate_json(storage.read(OutputLayout.of("s3://team/merged/out").manifest) or b"")
+    assert {"merged/model.safetensors", "merged/tokenizer.json"} <= names
+    assert names < {entry.name for entry in manifest.files}
+    bench.put_rows("next-of-merged", add_rows(60))
+    assert bench.preflight("next-of-merged", model={"uri": artifact.merged.uri}).code == ExitCode.SUCCESS

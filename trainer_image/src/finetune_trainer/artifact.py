@@ -32,7 +32,7 @@ _CLASSIFIER: Final = "ForSequenceClassification"
 
 @dataclass(frozen=True, slots=True)
 class SavedArtifact:
-    """A result on disk; all files lie in the directory itself."""
+    """A result on disk; all files lie in the directory itself, which has the name that it gets in S3."""
 
     kind: Literal["adapter", "model"]
     directory: Path

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -14,6 +13,7 @@ from finetune_trainer.checkpoint import METRICS, Checkpoints
 from finetune_trainer.context import Context
 from finetune_trainer.epoch import claim
 from finetune_trainer.fetch import fetch_model
+from finetune_trainer.forms import prove_forms, upload_form
 from finetune_trainer.lineage import lineage
 from finetune_trainer.manifest import Identity
 from finetune_trainer.methods.checks import check_method
@@ -22,11 +22,10 @@ from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import remove_checkpoints
 from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument
-from finetune_trainer.publish import UploadedArtifact, commit, upload_artifact, upload_records
+from finetune_trainer.publish import commit, upload_records
 from finetune_trainer.ready import open_ready
 from finetune_trainer.reporter import Reporter
-from finetune_trainer.tune import EXAMPLES, Job, Tuned, tune
-from finetune_trainer.verify import Sample, SampleItem, verify
+from finetune_trainer.tune import EXAMPLES, Job, tune
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -76,30 +75,25 @@ def attempt(
     _free_memory()
 
     reporter.stage("uploading")
-    artifact = upload_artifact(epoch, tuned.artifact)
-    shutil.rmtree(tuned.artifact.directory)  # scratch need not hold a whole model twice beside its base
+    uploaded = [upload_form(epoch, each) for each in tuned.artifacts]
     records = upload_records(epoch, context.work_dir, (METRICS, EXAMPLES))
     reporter.stage("verifying")
-    difference = verify(context, _sample(job, tuned, artifact), tuned.sample_loss, list(verify_options))
     report = context.draft.add(
         outcome="succeeded",
-        artifact=artifact.artifact(difference),
+        artifact=prove_forms(job, tuned.sample, uploaded, list(verify_options)),
         checkpoint=None,
         report_uri=f"{layout.run(epoch.number)}report.json",
     )
-    committed = commit(epoch, context.request, identity=identity, artifact=artifact, records=records, report=report)
+    committed = commit(
+        epoch,
+        context.request,
+        identity=identity,
+        artifacts=[each.artifact for each in uploaded],
+        records=records,
+        report=report,
+    )
     remove_checkpoints(storage, layout)
     return report if committed.epoch == epoch.number else context.adopt(committed)
-
-
-def _sample(job: Job, tuned: Tuned, artifact: UploadedArtifact) -> Sample:
-    return Sample(
-        kind=artifact.saved.kind,
-        artifact_uri=artifact.uri,
-        model_directory=str(job.model_directory),
-        settings=job.settings,
-        items=[SampleItem.of(item) for item in tuned.sample],
-    )
 
 
 def _free_memory() -> None:

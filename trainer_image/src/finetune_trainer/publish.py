@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from finetune_api.report import Artifact, TrainerReport
+from finetune_api.report import TrainerReport
 from finetune_api.request import TrainerRequest
 from finetune_trainer.artifact import SavedArtifact
 from finetune_trainer.epoch import Epoch
@@ -29,24 +29,24 @@ class UploadedArtifact:
     @property
     def files_of_run(self) -> list[FileEntry]:
         """The files, named relative to the folder that holds the artifact's."""
-        return [entry.model_copy(update={"name": f"{self.saved.kind}/{entry.name}"}) for entry in self.files]
+        folder = self.saved.directory.name
+        return [entry.model_copy(update={"name": f"{folder}/{entry.name}"}) for entry in self.files]
 
-    def artifact(self, loss_difference: float) -> Artifact:
-        """The artifact as the report tells it, once it was read back and scored."""
-        return Artifact(
-            kind=self.saved.kind,
-            uri=self.uri,
-            digest=files_digest(self.files),
-            size_bytes=sum(entry.size for entry in self.files),
-            verified=True,
-            loss_difference=loss_difference,
-        )
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the files' digests."""
+        return files_digest(self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files."""
+        return sum(entry.size for entry in self.files)
 
 
 def upload_artifact(epoch: Epoch, saved: SavedArtifact) -> UploadedArtifact:
-    """Upload a saved artifact under this attempt's own prefix, into a folder named after its kind."""
+    """Upload a saved artifact under this attempt's own prefix, into a folder of the same name."""
     epoch.check()
-    uri = f"{epoch.layout.run(epoch.number)}{saved.kind}/"
+    uri = f"{epoch.layout.run(epoch.number)}{saved.directory.name}/"
     names = sorted(path.name for path in saved.directory.iterdir() if path.name != "README.md")
     return UploadedArtifact(saved, uri, upload_files(epoch.storage, saved.directory, uri, names))
 
@@ -61,7 +61,7 @@ def commit(
     request: TrainerRequest,
     *,
     identity: Identity,
-    artifact: UploadedArtifact,
+    artifacts: Sequence[UploadedArtifact],
     records: Sequence[FileEntry],
     report: TrainerReport,
 ) -> FinalManifest:
@@ -86,7 +86,7 @@ def commit(
         name=request.name,
         epoch=epoch.number,
         prefix=prefix,
-        files=[*artifact.files_of_run, *records],
+        files=[*(entry for artifact in artifacts for entry in artifact.files_of_run), *records],
         report=report,
     )
     if epoch.storage.write_if_absent(epoch.layout.manifest, manifest.model_dump_json(exclude_none=True).encode()):

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from peft import PeftModel
+
 from finetune_api.report import TrainingSummary
 from finetune_trainer.artifact import SavedArtifact, save_artifact
 from finetune_trainer.checkpoint import Checkpoints
@@ -24,6 +26,7 @@ from finetune_trainer.evaluate.watch import Watch
 from finetune_trainer.head import choose_head, put_head
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.loop import micro_batch_tokens, train
+from finetune_trainer.merged import merge
 from finetune_trainer.methods.attach import attach, finish
 from finetune_trainer.model import check_context, load_base, resolve_device, resolve_dtype
 from finetune_trainer.objectives.base import Task
@@ -38,14 +41,22 @@ EXAMPLES: Final = "examples.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A result on disk, and what it scored before it was written."""
+
+    saved: SavedArtifact
+    loss: float
+    """`objectives.choose.sample_loss` of the sample, measured in memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tuned:
     """What is left when the model is gone."""
 
-    artifact: SavedArtifact
+    artifacts: list[SavedModel]
+    """The artifact itself, then its merged form where that is asked for."""
     sample: list[Item]
-    """Test rows that the artifact is verified on."""
-    sample_loss: float
-    """Their `objectives.choose.sample_loss`, measured in memory."""
+    """Test rows that they are verified on."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +108,19 @@ def tune(job: Job) -> Tuned:
     _write_examples(job.context.work_dir / EXAMPLES, examples)
 
     sample = list(job.prepared.test[:SAMPLE_ROWS])
+    artifacts = [_save(job, model, sample, "adapter" if isinstance(model, PeftModel) else "model")]
+    if spec.output.merged:
+        whole = merge(model, artifacts[0].saved, job.model_directory, quantized=spec.method.type == "qlora")
+        artifacts.append(_save(job, whole, sample, "merged"))
+    return Tuned(artifacts, sample)
+
+
+def _save(job: Job, model: Any, sample: Sequence[Item], folder: str) -> SavedModel:
+    spec = job.context.request.spec
     loss = sample_loss(model, spec.objective, sample, micro_batch_tokens(job.settings))
-    artifact = save_artifact(
-        model,
-        base_uri=spec.model.uri,
-        base_directory=job.model_directory,
-        directory=job.context.work_dir / "artifact",
-    )
-    return Tuned(artifact, sample, loss)
+    directory = job.context.work_dir / "artifacts" / folder
+    saved = save_artifact(model, base_uri=spec.model.uri, base_directory=job.model_directory, directory=directory)
+    return SavedModel(saved, loss)
 
 
 def _make_examiner(job: Job) -> Examiner:

@@ -5,6 +5,7 @@ model by plain peft and transformers, scores a fixed sample of test rows, and th
 """
 
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -109,6 +110,7 @@ def score_sample(context: Context, sample: Sample) -> Score:
 
     spec = context.request.spec
     directory = context.work_dir / "verify"
+    shutil.rmtree(directory, ignore_errors=True)  # another form of the artifact may have been there before
     context.storage.download(context.storage.list_objects(sample.artifact_uri), directory)
     device = resolve_device(spec.resources.gpus.count)
     model = load_artifact(

@@ -88,6 +88,5 @@ class Output(Contract):
     promote_uri: S3OutputUri | None = None
     """Prefix of `promoted.json`, which names the artifact to serve and moves only past the gates. Jobs that improve one
     model share it. Empty: under uri."""
-    formats: list[Literal["merged", "gguf"]] = Field(default=[], max_length=2)
-    """Written besides the adapter. merged: a whole model with the adapter merged in, which any server loads. gguf: that
-    model as a GGUF file."""
+    merged: bool = False
+    """Write, besides the adapter, the whole model with the adapter merged in, which servers without adapters load."""

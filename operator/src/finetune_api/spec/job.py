@@ -35,10 +35,19 @@ _QLORA_NEEDS_A_GPU: Final = cel(
     "self.method.type != 'qlora' || self.resources.gpus.count > 0",
     "method.type qlora needs a GPU: set resources.gpus.count to 1, or take method.type lora",
 )
+_MERGED_NEEDS_AN_ADAPTER: Final = cel(
+    "!has(self.output.merged) || !self.output.merged || !(self.method.type in ['full', 'last-layers'])",
+    "output.merged needs a method that trains an adapter: full and last-layers write a whole model anyway",
+)
 
 
 def _add_rules(schema: dict[str, Any]) -> None:
-    schema["x-kubernetes-validations"] = [*(_immutable(section) for section in FIXED), _METRICS_FIT, _QLORA_NEEDS_A_GPU]
+    schema["x-kubernetes-validations"] = [
+        *(_immutable(section) for section in FIXED),
+        _METRICS_FIT,
+        _QLORA_NEEDS_A_GPU,
+        _MERGED_NEEDS_AN_ADAPTER,
+    ]
 
 
 class FinetuneJobSpec(Contract):
