@@ -118,6 +118,10 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"method": {"type": "qlora"}, "resources": {"gpus": {"count": 0}}},
         "method.type qlora needs a GPU",
     ),
+    "a whole model merged": (
+        {"method": {"type": "full"}, "output": {"uri": "s3://team-a/out", "merged": True}},
+        "output.merged needs a method that trains an adapter",
+    ),
     "share of bad rows beyond all": ({"data": data(maxBadShare=1.5)}, "spec.data.maxBadShare: Invalid value"),
     "weight zero": ({"data": data(train=[{"uri": "s3://team-a/a", "weight": 0}])}, "weight: Invalid value"),
     "node selector key": (
@@ -149,6 +153,7 @@ SOUND: dict[str, dict[str, Any]] = {
     "preference": {"objective": {"type": "preference"}, "evaluation": {"metrics": ["pair_accuracy"]}},
     "reward": {"objective": {"type": "reward"}, "evaluation": {"metrics": ["pair_accuracy"]}},
     "qlora on a GPU": {"method": {"type": "qlora"}},
+    "an adapter merged": {"method": {"type": "dora"}, "output": {"uri": "s3://team-a/out", "merged": True}},
     "lora on the CPU": {"method": {"type": "lora"}, "resources": {"gpus": {"count": 0}}},
     "quarantine": {"data": data(onBadRow="quarantine", maxBadShare=0.1, showRows=False)},
 }
