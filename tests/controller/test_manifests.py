@@ -71,6 +71,17 @@ def test_a_secret_is_named_and_never_a_variable() -> None:
     assert not any("valueFrom" in item for item in container(made)["env"])
 
 
+def test_a_training_pod_has_time_to_save_what_preflight_estimated_and_preflight_needs_none() -> None:
+    estimate = {"memory": "1Gi", "steps": 1, "tokens": 1, "checkpointBytes": 15_000_000_000}
+    raw = o.finetune_job({}, status={"estimate": estimate})
+    job = parse_finetune_job(raw)
+    assert job.spec is not None
+    request = TrainerRequest(kind="train", namespace="n", name="n", uid="u", spec=job.spec, spec_digest="d")
+    for kind, seconds in (("train", 1560), ("preflight", 120)):
+        made = child_job(job, job.spec, request.model_copy(update={"kind": kind}), "image", SETTINGS)
+        assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == seconds
+
+
 def test_a_queue_is_for_preflight_jobs_alone_and_not_for_their_pods() -> None:
     settings = Settings(trainer_image="any", preflight_queue="checks")
     checking, training = build({}, "preflight", settings), build({}, "train", settings)

@@ -70,7 +70,13 @@ LONGEST: o.Raw = {
         "preparedDigest": DIGEST,
     },
     "settings": [{"name": "training.microBatchTokens", "value": "v" * 40, "why": "w" * 256}] * 16,
-    "estimate": {"memory": "1023.9Gi", "available": "1023.9Gi", "steps": 10**7, "tokens": 10**13},
+    "estimate": {
+        "memory": "1023.9Gi",
+        "available": "1023.9Gi",
+        "steps": 10**7,
+        "tokens": 10**13,
+        "checkpointBytes": 10**13,
+    },
     "evaluation": {
         "summary": "s" * 40,
         "rows": 10**5,

@@ -57,6 +57,12 @@ def test_the_parts_are_the_whole():
     assert (found.steps, found.tokens) == (10, 1000)
 
 
+@pytest.mark.parametrize(("method", "numbers"), [("lora", 41_943_040), ("full", 8_030_261_248)])
+def test_a_checkpoint_takes_twelve_bytes_a_trained_number(method, numbers):
+    """A weight and two moments, all in float32."""
+    assert run(LLAMA_8B, method).checkpoint_bytes == 12 * numbers
+
+
 def test_published_shapes_need_what_is_known_of_them():
     """8B by LoRA in 16k tokens overflows 80 GiB and fits in 4k; the same rank in qlora fits 24 GiB with 1k."""
     assert run(LLAMA_8B).memory_bytes > 80 * GIB

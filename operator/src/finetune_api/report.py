@@ -85,6 +85,8 @@ class Estimate(Message):
     steps: int
     tokens: int
     """Real tokens that training goes through."""
+    checkpoint_bytes: int = 0
+    """Of one checkpoint: what is trained, and the optimiser's moments."""
 
 
 RivalName = Literal["few_shot", "majority", "parent"]

@@ -103,6 +103,8 @@ class EstimateStatus(Message):
     """Optimiser steps."""
     tokens: int
     """Tokens that training goes through."""
+    checkpoint_bytes: int = 0
+    """Bytes of one checkpoint; the pod's grace period follows from them."""
 
 
 class RivalStatus(Message):

@@ -116,6 +116,7 @@ def estimate_status(estimate: Estimate) -> EstimateStatus:
         available=quantity.readable(available) if available is not None else None,
         steps=estimate.steps,
         tokens=estimate.tokens,
+        checkpoint_bytes=estimate.checkpoint_bytes,
     )
 
 

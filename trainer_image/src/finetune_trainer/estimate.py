@@ -77,7 +77,12 @@ def estimate(
     batch = max(settings.micro_batch, longest_item)
     parts = {**_fixed(base, method, settings, gpu), **_moving(base, method, settings, batch, gpu)}
     return Estimate(
-        memory_bytes=sum(parts.values()), parts=parts, available_bytes=available, steps=steps, tokens=tokens
+        memory_bytes=sum(parts.values()),
+        parts=parts,
+        available_bytes=available,
+        steps=steps,
+        tokens=tokens,
+        checkpoint_bytes=parts["gradients"] + parts["optimizer"],  # a weight takes what its gradient does
     )
 
 

@@ -76,5 +76,8 @@ class Limits(Contract):
     retries: int = Field(default=3, ge=0, le=20)
     """Failed attempts that are tried again. Preemption does not count; bad data, settings or credentials are never
     retried."""
+    grace_period_seconds: int | None = Field(default=None, ge=1, le=86400)
+    """Time that a training pod has to save its state once it is asked to stop. Empty: by the size of a checkpoint, 2
+    minutes to an hour."""
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
     """Remove finished Jobs and pods this long after the result is in status. The FinetuneJob and its result stay."""

@@ -17,6 +17,7 @@ from finetune_api.names import (
 )
 from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_operator.manifests.grace import LEAST_SECONDS, grace_seconds
 from finetune_operator.manifests.pod import pod_spec
 from finetune_operator.observe import FinetuneJob
 from finetune_operator.settings import Settings
@@ -33,6 +34,8 @@ def child_job(
     """The Job that carries out a request."""
     kind = request.kind
     labels = {MANAGED_BY: MANAGER, JOB_LABEL: label_value(job.key.name), KIND_LABEL: kind}
+    grace = grace_seconds(spec.limits, job.status.estimate) if kind == "train" else LEAST_SECONDS
+    pod = pod_spec(spec, request, image, settings, grace_seconds=grace)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -51,7 +54,7 @@ def child_job(
             # Never two trainers of one job at a time: the successor starts when the predecessor is gone.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules()},
-            "template": {"metadata": {"labels": labels}, "spec": pod_spec(spec, request, image, settings)},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
 

@@ -15,13 +15,18 @@ Manifest = dict[str, Any]
 
 USER: Final = 65532
 """The non-root user of both images."""
-GRACE_SECONDS: Final = 120
-"""Time for one training step and the upload of a checkpoint after SIGTERM, within what most evictions grant."""
 TEMPORARY_SIZE: Final = "1Gi"
 """Of /tmp; everything large goes to the scratch disk."""
 
 
-def pod_spec(spec: FinetuneJobSpec, request: TrainerRequest, image: str, settings: Settings) -> Manifest:
+def pod_spec(
+    spec: FinetuneJobSpec,
+    request: TrainerRequest,
+    image: str,
+    settings: Settings,
+    *,
+    grace_seconds: int,
+) -> Manifest:
     """The pod for a request: a CPU pod for preflight, what spec.resources asks for to train."""
     training = request.kind == "train"
     resources = _training_resources(spec) if training else _preflight_resources(settings)
@@ -29,7 +34,7 @@ def pod_spec(spec: FinetuneJobSpec, request: TrainerRequest, image: str, setting
     volumes, mounts = _volumes(spec, scratch, gpus=training and spec.resources.gpus.count > 0)
     pod: Manifest = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": grace_seconds,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
