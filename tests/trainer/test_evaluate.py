@@ -1,5 +1,6 @@
 """Answers, scores and their comparison: the same for every batch size, and nothing left out."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -166,3 +167,25 @@ def test_the_headline_is_told_by_data_set_where_there_are_several():
     assert [row.dataset for row in rows] == datasets
     whole, _ = examiner(ROWS).compare(baseline=BASE, rivals={}, tuned=TUNED)
     assert whole.slices == []
+
+
+def test_every_row_tells_what_tuning_did_to_it_and_how_its_answer_is_wrong():
+    tuned = result(["a dog", "a fox", ""], [(1.0, 1), (3.0, 3), (0.5, 2)])
+    tuned = Measured(tuned.answers, tuned.tables, [True, False, True])
+    found, rows = examiner(ROWS).compare(baseline=BASE, rivals={}, tuned=tuned)
+    assert [row.change for row in rows] == ["broken", "fixed", "unchanged"]
+    assert [row.classes for row in rows] == [[], [], ["empty"]]
+    assert [row.tuned_finished for row in rows] == [True, False, True]
+    assert found.changes.model_dump() == {"fixed": 1, "broken": 1, "unchanged": 1}
+    assert found.error_classes == {"empty": 1}
+
+
+def test_the_worst_parts_are_told_by_what_their_rows_have_in_common():
+    rows = [prompt(n, reference="dog", token_ids=[5] * (4 if n < 10 else 9)) for n in range(20)]
+    scores = [float(n < 10 or n >= 18) for n in range(20)]
+    table = np.stack([np.array(scores), np.ones(20)], 1)
+    losses = language_tables([RowLoss(1.0, 1)] * 20)
+    measured = Measured(["dog"] * 20, {"exact_match": table} | losses)
+    datasets = ["faq", "orders"] * 10
+    found, _ = examiner(rows, datasets=datasets).compare(baseline=measured, rivals={}, tuned=measured)
+    assert [(each.name, each.rows, each.tuned) for each in found.worst_slices] == [("prompt: 9 tokens", 10, 0.2)]

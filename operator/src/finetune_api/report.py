@@ -116,10 +116,10 @@ class RivalResult(Message):
 
 
 class SliceResult(Message):
-    """The headline metric on the rows of one data set."""
+    """A metric on a part of the test rows."""
 
     name: str
-    """The data set's name."""
+    """Of `slices` the data set's name; of `worst_slices` what the rows have in common."""
     rows: int
     baseline: float
     tuned: float
@@ -195,6 +195,9 @@ class EvaluationResult(Message):
     changes: Changes | None = None
     error_classes: dict[str, int] = Field(default={})
     """The tuned model's failures by class; a row may be in several."""
+    worst_slices: list[SliceResult] = Field(default=[])
+    """Parts that the tuned model is worse at than at all rows, the worst first: `dataset: <name>`, `label: <label>`,
+    `prompt: <n> to <m> tokens`. Scored by the headline, or by accuracy where that says nothing of a single label."""
 
 
 class TrainingSummary(Message):
@@ -303,14 +306,15 @@ class TrainerReport(Message):
 def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
     """The report as JSON of at most `limit` bytes.
 
-    Dropped in this order, until it fits: the confusion matrix, library versions and lineage; reasons of resolved
-    settings; the training summary; slices; metrics after the fourth; the estimate; texts beyond 1000, then 200 bytes;
-    metrics after the first; resolved settings; the data summary; the checkpoint. The last four happen only to reports
-    with several URIs of nearly the longest kind.
+    Dropped in this order, until it fits: the confusion matrix and worst slices; library versions and lineage; reasons
+    of resolved settings; the training summary; slices; metrics after the fourth; the estimate; texts beyond 1000, then
+    200 bytes; metrics after the first; resolved settings; the data summary; the checkpoint. The last four happen only
+    to reports with several URIs of nearly the longest kind.
     """
     shrink: list[Callable[[TrainerReport], TrainerReport]] = [
         lambda r: r,
-        lambda r: _evaluation(r, labels=[], confusion=[]).model_copy(update={"libraries": {}, "lineage": {}}),
+        lambda r: _evaluation(r, labels=[], confusion=[], worst_slices=[]),
+        lambda r: r.model_copy(update={"libraries": {}, "lineage": {}}),
         lambda r: r.model_copy(update={"settings": [each.model_copy(update={"why": ""}) for each in r.settings]}),
         lambda r: r.model_copy(update={"training": None}),
         lambda r: _evaluation(r, slices=[]),

@@ -5,7 +5,8 @@ from typing import Any
 
 from finetune_api.report import EvaluationResult, RivalName
 from finetune_trainer.data.prompts import Prompt, PromptSets
-from finetune_trainer.evaluate.compare import Example, ExampleResult, Measured, compare
+from finetune_trainer.evaluate.compare import Example, ExampleResult, Failings, Measured, compare
+from finetune_trainer.evaluate.errors import classify_answer
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.generate import generate
 from finetune_trainer.evaluate.metrics import LOSS, METRICS, PERPLEXITY, language_tables
@@ -44,11 +45,24 @@ class AnswerExaminer:
     ) -> tuple[EvaluationResult, list[ExampleResult]]:
         """The asked scores, then loss and perplexity of the references."""
         examples = [
-            Example(str(prompt.source), prompt.question, prompt.reference, dataset)
+            Example(str(prompt.source), prompt.question, prompt.reference, dataset, len(prompt.token_ids))
             for prompt, dataset in zip(self._prompts.plain, self._datasets, strict=True)
         ]
         metrics = [*(METRICS[name] for name in self._bench.metrics), LOSS, PERPLEXITY]
-        return compare(examples, metrics, baseline=baseline, rivals=rivals, tuned=tuned, seed=self._bench.seed)
+        ended = tuned.finished or [True] * len(examples)
+        classes = [
+            classify_answer(answer, example.reference, example.prompt, finished=finished)
+            for answer, example, finished in zip(tuned.answers, examples, ended, strict=True)
+        ]
+        return compare(
+            examples,
+            metrics,
+            baseline=baseline,
+            rivals=rivals,
+            tuned=tuned,
+            seed=self._bench.seed,
+            failings=Failings(classes),
+        )
 
     def _measure(self, model: Any, prompts: Sequence[Prompt]) -> Measured:
         bench = self._bench
@@ -65,4 +79,4 @@ class AnswerExaminer:
         texts = [str(bench.tokenizer.decode(each.token_ids, skip_special_tokens=True)).strip() for each in answers]
         references = [prompt.reference for prompt in prompts]
         scores = {name: METRICS[name].table(texts, references) for name in bench.metrics}
-        return Measured(texts, scores | language_tables(losses))
+        return Measured(texts, scores | language_tables(losses), [each.finished for each in answers])

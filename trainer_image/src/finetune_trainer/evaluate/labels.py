@@ -19,8 +19,9 @@ from finetune_api.report import EvaluationResult, RivalName
 from finetune_api.spec.training import Classification
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.prompts import LabelPrompts, Prompt
-from finetune_trainer.evaluate.compare import Example, ExampleResult, Measured, compare
-from finetune_trainer.evaluate.confusion import METRICS, confusion, tables
+from finetune_trainer.evaluate.compare import Example, ExampleResult, Failings, Measured, compare
+from finetune_trainer.evaluate.confusion import ACCURACY, METRICS, confusion, tables
+from finetune_trainer.evaluate.errors import classify_label
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.metrics import LOSS, Floats
 from finetune_trainer.evaluate.score import in_batches, score
@@ -84,11 +85,22 @@ class LabelExaminer:
         """The asked scores, then the loss; and the tuned model's confusion matrix."""
         labels = self._settings.labels
         examples = [
-            Example(str(item.source), row[0].question, labels[item.label], dataset)
+            Example(str(item.source), row[0].question, labels[item.label], dataset, len(row[0].token_ids))
             for item, row, dataset in zip(self._items, self._prompts.plain, self._datasets, strict=True)
         ]
         metrics = [*(METRICS[name] for name in self._bench.metrics), LOSS]
-        result, rows = compare(examples, metrics, baseline=baseline, rivals=rivals, tuned=tuned, seed=self._bench.seed)
+        classes = [
+            classify_label(answer, example.reference) for answer, example in zip(tuned.answers, examples, strict=True)
+        ]
+        result, rows = compare(
+            examples,
+            metrics,
+            baseline=baseline,
+            rivals=rivals,
+            tuned=tuned,
+            seed=self._bench.seed,
+            failings=Failings(classes, ACCURACY, is_labelled=True),
+        )
         places = {label: index for index, label in enumerate(labels)}
         decided = np.array([places.get(answer, len(labels)) for answer in tuned.answers])
         matrix = confusion(np.array(self._wanted), decided, len(labels))

@@ -74,7 +74,8 @@ class PairExaminer(ABC):
         start = next((index for index, weight in enumerate(chosen.weights) if weight > 0), 0)
         decode = self._bench.tokenizer.decode
         prompt, answer = chosen.token_ids[:start], chosen.token_ids[start:]
-        return Example(str(item.source), str(decode(prompt)), str(decode(answer, skip_special_tokens=True)), dataset)
+        reference = str(decode(answer, skip_special_tokens=True))
+        return Example(str(item.source), str(decode(prompt)), reference, dataset, start)
 
 
 class PreferenceExaminer(PairExaminer):

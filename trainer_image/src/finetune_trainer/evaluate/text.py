@@ -45,7 +45,7 @@ class TextExaminer:
         """Loss, then perplexity."""
         decode = self._bench.tokenizer.decode
         examples = [
-            Example(str(item.source), str(decode(item.sequences[0].token_ids)), "", dataset)
+            Example(str(item.source), str(decode(item.sequences[0].token_ids)), "", dataset, item.length)
             for item, dataset in zip(self._items, self._datasets, strict=True)
         ]
         return compare(
