@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from finetune_api.spec.evaluation import Evaluation
+from finetune_api.spec.evaluation import METRICS, Evaluation
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.training import Classification
 from finetune_trainer.data.encode import Tokenized
@@ -21,7 +21,7 @@ from finetune_trainer.errors import SettingsError, StopRequested
 from finetune_trainer.evaluate.choose import dataset_names, make_examiner
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.labels import LabelExaminer
-from finetune_trainer.evaluate.names import ALLOWED, metric_names
+from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.evaluate.pairs import PreferenceExaminer, RewardExaminer
 from finetune_trainer.evaluate.text import TextExaminer
 from finetune_trainer.evaluate.watch import Watch
@@ -284,13 +284,13 @@ def test_a_reward_model_prefers_its_higher_score_and_two_equal_ones_are_wrong(ti
 # Names
 
 
-@pytest.mark.parametrize("objective", [name for name, allowed in ALLOWED.items() if "exact_match" not in allowed])
+@pytest.mark.parametrize("objective", [name for name, allowed in METRICS.items() if "exact_match" not in allowed])
 def test_a_metric_that_the_objective_does_not_have_is_refused_with_those_that_it_has(objective):
     more = {"classification": {"labels": ["a", "b"]}} if objective == "classification" else {}
     job = spec(objective={"type": objective, **more}, evaluation={"metrics": ["exact_match"]})
     with pytest.raises(SettingsError, match=r"evaluation\.metrics: exact_match") as caught:
         metric_names(job)
-    assert all(name in caught.value.advice for name in ALLOWED[objective])
+    assert all(name in caught.value.advice for name in METRICS[objective])
 
 
 def test_empty_means_all_of_the_objective_s_metrics_but_chrf():

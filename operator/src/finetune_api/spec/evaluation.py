@@ -18,7 +18,7 @@ METRICS: Final[dict[str, tuple[MetricName, ...]]] = {
     "preference": ("pair_accuracy",),
     "reward": ("pair_accuracy",),
 }
-"""Metrics that an objective has, beside loss and perplexity."""
+"""Metrics that an objective has, beside loss and perplexity, in the order that is used where the spec names none."""
 
 
 ResultName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]

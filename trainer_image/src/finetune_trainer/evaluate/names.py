@@ -3,18 +3,10 @@
 from typing import Final
 
 from finetune_api.conditions import Reason
-from finetune_api.spec.evaluation import MetricName
+from finetune_api.spec.evaluation import METRICS, MetricName
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.errors import SettingsError
 
-ALLOWED: Final[dict[str, tuple[MetricName, ...]]] = {
-    "sft": ("exact_match", "token_f1", "rouge_l", "chrf"),
-    "continued-pretraining": (),
-    "classification": ("accuracy", "f1", "precision", "recall"),
-    "preference": ("pair_accuracy",),
-    "reward": ("pair_accuracy",),
-}
-"""By objective, in the order that is used where the spec names none."""
 _UNASKED: Final = "chrf"
 """Measured only where the spec names it."""
 
@@ -26,7 +18,7 @@ def metric_names(spec: FinetuneJobSpec) -> tuple[MetricName, ...]:
         SettingsError: `evaluation.metrics` names one that the objective does not have.
 
     """
-    objective, allowed = spec.objective.type, ALLOWED[spec.objective.type]
+    objective, allowed = spec.objective.type, METRICS[spec.objective.type]
     foreign = [name for name in spec.evaluation.metrics if name not in allowed]
     if foreign:
         raise SettingsError(
