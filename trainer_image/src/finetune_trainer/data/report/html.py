@@ -1,6 +1,5 @@
 """The data report as one page: no network, no script, nothing of a row's text that a browser could take for markup."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -8,20 +7,16 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
-from markupsafe import Markup, escape
 
 from finetune_trainer.data.report.chart import HEIGHT, WIDTH, draw
 from finetune_trainer.data.report.content import BadRow, DataReport, Run
 from finetune_trainer.data.report.findings import ODDITY_NAMES, PII_NAMES, SIDE_NAMES
+from finetune_trainer.page.environment import environment
 
 FAULTS_OPEN: Final = 10
 """Kinds of bad rows that are seen at once; the rest unfolds."""
 PLACES_OPEN: Final = 5
 """Places of each kind that are seen at once."""
-
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
-)
 
 
 def render_html(report: DataReport) -> str:
@@ -41,11 +36,6 @@ def render_html(report: DataReport) -> str:
         pii_names=PII_NAMES,
         oddity_names=ODDITY_NAMES,
     )
-
-
-def visible(text: str) -> str:
-    """Characters that would hide, or turn the reading direction, as `[U+202E]`."""
-    return _UNSEEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +58,9 @@ def _faults(rows: Iterable[BadRow]) -> list[_Fault]:
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is a str of its own type
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": _count, "share": _share, "lines": _lines, "sentence": _sentence, "what": _what}
-    return environment.get_template("page.html.jinja")
-
-
-def _count(number: float) -> str:
-    return f"{number:,}"
-
-
-def _share(part: float, whole: float) -> str:
-    """A percentage; what is not quite nothing, or not quite everything, is not rounded to it."""
-    if not whole:
-        return "–"  # noqa: RUF001  a dash, as tables have it
-    percent = 100 * part / whole
-    if 0 < percent < 0.1:
-        return "< 0.1 %"
-    if 99.9 < percent < 100:
-        return "> 99.9 %"
-    return f"{percent:.1f} %"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _lines(text: str) -> Markup:
-    """Text in which line ends can be seen too."""
-    return Markup('<span class="end" aria-hidden="true">↵</span>\n').join(map(escape, visible(text).split("\n")))
+    made = environment(Path(__file__).parent)
+    made.filters["what"] = _what
+    return made.get_template("page.html.jinja")
 
 
 def _what(run: Run) -> str:
