@@ -114,6 +114,17 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"objective": classify("good", "bad"), "evaluation": {"metrics": ["rouge_l"]}},
         "evaluation.metrics holds one that objective.type does not have",
     ),
+    "a gate on a metric that is not measured": (
+        {"evaluation": {"metrics": ["exact_match"], "gates": [{"metric": "token_f1", "value": 0.5}]}},
+        "evaluation.gates has one on something that the job does not measure",
+    ),
+    "a gate on the perplexity of a classifier": (
+        {
+            "objective": classify("good", "bad"),
+            "evaluation": {"gates": [{"metric": "accuracy", "value": 0.5}, {"metric": "perplexity", "value": 9}]},
+        },
+        "evaluation.gates has one on something that the job does not measure",
+    ),
     "qlora on the CPU": (
         {"method": {"type": "qlora"}, "resources": {"gpus": {"count": 0}}},
         "method.type qlora needs a GPU",
@@ -152,6 +163,20 @@ SOUND: dict[str, dict[str, Any]] = {
     "raw text": {"objective": {"type": "continued-pretraining"}, "evaluation": {"metrics": []}},
     "preference": {"objective": {"type": "preference"}, "evaluation": {"metrics": ["pair_accuracy"]}},
     "reward": {"objective": {"type": "reward"}, "evaluation": {"metrics": ["pair_accuracy"]}},
+    "gates": {
+        "evaluation": {
+            "benchmarks": [{"task": "arc_easy", "uri": "s3://team-a/arc"}],
+            "gates": [
+                {"metric": "token_f1", "value": 0.05, "relativeTo": "baseline", "use": "bound"},
+                {"metric": "loss", "op": "<", "value": 1.5},
+                {"metric": "perplexity", "op": "<=", "value": 20},
+                {"metric": "arc_easy", "value": -0.02, "relativeTo": "baseline"},
+            ],
+        }
+    },
+    "a gate on a metric that is asked for": {
+        "evaluation": {"metrics": ["chrf"], "gates": [{"metric": "chrf", "value": 30}] * 16}
+    },
     "qlora on a GPU": {"method": {"type": "qlora"}},
     "an adapter merged": {"method": {"type": "dora"}, "output": {"uri": "s3://team-a/out", "merged": True}},
     "lora on the CPU": {"method": {"type": "lora"}, "resources": {"gpus": {"count": 0}}},

@@ -46,8 +46,13 @@ class Bench:
         for resource, raw in (("finetunejobs", o.finetune_job()), ("jobs", o.child_job(kind)), ("pods", pod)):
             self.intake.take(resource, raw)  # type: ignore[arg-type]
         self.logs, self.board = Logs(), ProgressBoard()
+        self.kind = kind
         settings = Settings(trainer_image="any", progress_seconds=0.01)
         self.reader = ProgressReader(cast("Cluster", self.logs), self.cache, self.queue, self.board, settings)
+
+    def newest(self) -> Progress | None:
+        """What is known of the FinetuneJob's pod at work."""
+        return self.board.newest(self.cache.child(KEY, o.UID, self.kind))
 
     async def rounds(self, count: int) -> list[Key]:
         """Let the reader visit so often; the jobs it woke."""
@@ -66,12 +71,12 @@ async def test_a_new_line_wakes_the_job_and_the_same_line_does_not() -> None:
     bench = Bench(o.running("train"))
     bench.logs.text = f"noise\n{encode(FIRST)}\nmore noise\n"
     assert await bench.rounds(1) == [KEY]
-    assert bench.board.newest(KEY) == FIRST
+    assert bench.newest() == FIRST
     bench.queue.done(KEY)
     assert await bench.rounds(2) == []
     bench.logs.text += encode(SECOND)
     assert await bench.rounds(1) == [KEY]
-    assert bench.board.newest(KEY) == SECOND
+    assert bench.newest() == SECOND
 
 
 async def test_a_log_that_cannot_be_read_stops_nothing() -> None:
@@ -92,7 +97,7 @@ async def test_a_trainer_that_ended_is_forgotten() -> None:
     task = asyncio.create_task(bench.reader.run())
     await asyncio.sleep(0.05)
     task.cancel()
-    assert bench.board.newest(KEY) is None
+    assert bench.newest() is None
 
 
 async def test_preflight_is_read_too() -> None:
@@ -100,4 +105,4 @@ async def test_preflight_is_read_too() -> None:
     checking = Progress(stage="validating", rows=10, bytes=1, total_bytes=2)
     bench.logs.text = encode(checking)
     assert await bench.rounds(1) == [KEY]
-    assert bench.board.newest(KEY) == checking
+    assert bench.newest() == checking

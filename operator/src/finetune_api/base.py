@@ -26,7 +26,8 @@ class Contract(BaseModel):
 class Message(Contract):
     """A model that crosses versions: a reader ignores fields that only a newer writer knows."""
 
-    model_config = ConfigDict(extra="ignore")
+    # A number that is not finite stays one: as null, pydantic's own choice, it could not be read again.
+    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="strings")
 
 
 _S3_URI: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=/-]*)?$"

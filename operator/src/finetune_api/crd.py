@@ -28,6 +28,7 @@ COLUMNS: Final = (
     ("Tokens/s", "string", ".status.progress.tokensPerSecond", 0),
     ("ETA", "string", ".status.progress.eta", 0),
     ("Result", "string", ".status.evaluation.summary", 0),
+    ("Gates", "string", '.status.conditions[?(@.type=="GatePassed")].status', 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Model", "string", ".spec.model.uri", 1),
     ("Message", "string", ".status.message", 1),

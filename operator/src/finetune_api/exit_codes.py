@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-FailureClass = Literal["Settings", "Data", "Credentials", "OutOfMemory", "Diverged", "Infrastructure", "Preempted"]
+FailureClass = Literal[
+    "Settings", "Data", "Credentials", "OutOfMemory", "Diverged", "Gates", "Infrastructure", "Preempted"
+]
 
 
 class ExitCode(IntEnum):
@@ -19,6 +21,7 @@ class ExitCode(IntEnum):
     CREDENTIALS = 12
     OUT_OF_MEMORY = 13
     DIVERGED = 14
+    GATES_FAILED = 15
     INFRASTRUCTURE = 20
     PREEMPTED = 75
 
@@ -45,6 +48,7 @@ RULES: Final = (
     Rule(code=ExitCode.CREDENTIALS, failure_class="Credentials", action="FailJob", meaning="S3 refused the job"),
     Rule(code=ExitCode.OUT_OF_MEMORY, failure_class="OutOfMemory", action="FailJob", meaning="memory did not suffice"),
     Rule(code=ExitCode.DIVERGED, failure_class="Diverged", action="FailJob", meaning="the loss is not finite"),
+    Rule(code=ExitCode.GATES_FAILED, failure_class="Gates", action="FailJob", meaning="a gate does not hold"),
     Rule(code=ExitCode.INFRASTRUCTURE, failure_class="Infrastructure", action="Count", meaning="worth another attempt"),
     Rule(code=ExitCode.PREEMPTED, failure_class="Preempted", action="Ignore", meaning="asked to stop, state saved"),
 )

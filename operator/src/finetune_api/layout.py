@@ -9,6 +9,7 @@ quarantine.jsonl                 bad rows, where spec.data.onBadRow is quarantin
 epochs/0001.json                 claim of attempt 1
 runs/0001/adapter/...            adapter in PEFT's layout; runs/0001/model/... for a whole model
 runs/0001/merged/...             the whole model with the adapter merged in, where spec.output.merged asks for it
+runs/0001/promoted.json          what promoted.json was made to say, once it was
 runs/0001/report.json            full report; report.html, metrics.jsonl and examples.jsonl beside it
 evaluations/<key>/...            answers measured so far, for an attempt that goes on
 checkpoints/0001-00000040/...    state after step 40, its manifest.json written last (or under spec.checkpoint.uri)
@@ -85,6 +86,10 @@ class OutputLayout:
     def run(self, epoch: int) -> str:
         """Prefix of everything one attempt publishes."""
         return f"{self.root}/runs/{epoch:04d}/"
+
+    def promotion(self, epoch: int) -> str:
+        """Says that the result of an attempt has had its turn as the promoted one."""
+        return f"{self.run(epoch)}promoted.json"
 
     def evaluation(self, key: str) -> str:
         """Prefix of the answers that one model has given so far."""

@@ -31,6 +31,8 @@ class Progress(Message):
     total_bytes: int = 0
     """Bytes of all data files."""
     checkpoint: SavedCheckpoint | None = None
+    resumed_from_step: int | None = None
+    """Step of the checkpoint that this attempt went on from."""
 
 
 def encode(progress: Progress) -> str:

@@ -307,15 +307,17 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
     """The report as JSON of at most `limit` bytes.
 
     Dropped in this order, until it fits: the confusion matrix and worst slices; library versions and lineage; reasons
-    of resolved settings; the training summary; slices; metrics after the fourth; the estimate; texts beyond 1000, then
-    200 bytes; metrics after the first; resolved settings; the data summary; the checkpoint. The last four happen only
-    to reports with several URIs of nearly the longest kind.
+    of resolved settings; what gates that hold asked for; the training summary; slices; metrics after the fourth; the
+    estimate; texts beyond 1000, then 200 bytes; metrics after the first; resolved settings; what the other gates asked
+    for; gates after the eighth, then after the second, those that hold first; the data summary; the checkpoint. What
+    follows the texts happens only to reports with many gates, or with several URIs of nearly the longest kind.
     """
     shrink: list[Callable[[TrainerReport], TrainerReport]] = [
         lambda r: r,
         lambda r: _evaluation(r, labels=[], confusion=[], worst_slices=[]),
         lambda r: r.model_copy(update={"libraries": {}, "lineage": {}}),
         lambda r: r.model_copy(update={"settings": [each.model_copy(update={"why": ""}) for each in r.settings]}),
+        lambda r: _gates(r, unsaid=(True,)),
         lambda r: r.model_copy(update={"training": None}),
         lambda r: _evaluation(r, slices=[]),
         lambda r: _first_metrics(r, 4),
@@ -324,6 +326,9 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
         lambda r: _shorten(r, 200),
         lambda r: _first_metrics(r, 1),
         lambda r: r.model_copy(update={"settings": []}),
+        lambda r: _gates(r, unsaid=(True, False)),
+        lambda r: _gates(r, count=8),
+        lambda r: _gates(r, count=2),
         lambda r: r.model_copy(update={"data": None}),
         lambda r: r.model_copy(update={"checkpoint": None}),
     ]
@@ -338,6 +343,18 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
 
 def _first_metrics(report: TrainerReport, count: int) -> TrainerReport:
     return _evaluation(report, metrics=report.evaluation.metrics[:count]) if report.evaluation else report
+
+
+def _gates(report: TrainerReport, *, unsaid: tuple[bool, ...] = (), count: int | None = None) -> TrainerReport:
+    """Without what gates asked for, `unsaid` by whether they hold; of more than `count` those that fail first."""
+    if report.evaluation is None:
+        return report
+    gates = [
+        gate.model_copy(update={"wanted": ""}) if gate.passed in unsaid else gate for gate in report.evaluation.gates
+    ]
+    if count is not None and len(gates) > count:
+        gates = sorted(gates, key=lambda gate: gate.passed)[:count]
+    return _evaluation(report, gates=gates)
 
 
 def _evaluation(report: TrainerReport, **parts: Any) -> TrainerReport:

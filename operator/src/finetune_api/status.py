@@ -153,6 +153,19 @@ class SliceStatus(Message):
     """Score of the tuned model."""
 
 
+class GateStatus(Message):
+    """One gate of spec.evaluation.gates."""
+
+    metric: Word
+    """What it is about."""
+    wanted: Word
+    """What it asks for."""
+    actual: Decimal
+    """What was compared."""
+    passed: bool
+    """Whether it held."""
+
+
 class EvaluationStatus(Message):
     """Base against tuned on the test rows."""
 
@@ -164,6 +177,8 @@ class EvaluationStatus(Message):
     """Every metric, the headline first."""
     slices: list[SliceStatus] = Field(default=[], max_length=16)
     """The headline metric by data set, where there are several."""
+    gates: list[GateStatus] = Field(default=[], max_length=16)
+    """What spec.evaluation.gates asked for, and what came."""
 
 
 class ArtifactStatus(Message):
@@ -183,6 +198,8 @@ class ArtifactStatus(Message):
     """S3 prefix of the whole model with the adapter merged in, where spec.output.merged asks for it."""
     servable: Note | None = None
     """Whether vLLM takes it, and with which options."""
+    promoted_uri: Text | None = None
+    """The `promoted.json` that was moved to it; empty where the gates kept it out."""
 
 
 class CheckpointStatus(Message):
@@ -194,6 +211,8 @@ class CheckpointStatus(Message):
     """S3 prefix of the saved state."""
     saved_at: Timestamp
     """When it was committed."""
+    size_bytes: int = 0
+    """Size of all its files."""
 
 
 class AttemptStatus(Message):
@@ -215,13 +234,21 @@ class AttemptStatus(Message):
     """The trainer's exit code."""
     reason: Word | None = None
     """Why it ended."""
+    resumed_from_step: int | None = None
+    """Step of the checkpoint that it went on from; empty if it began at the start."""
+    step: int | None = None
+    """Newest optimiser step that it told of."""
+    saved_step: int | None = None
+    """Step of the newest checkpoint that it saved."""
+    lost_steps: int | None = None
+    """Of one that ended without a result: steps that it told of and that no checkpoint holds, to be done again."""
 
 
 class FailureStatus(Message):
     """Why the job failed and what to do."""
 
     failure_class: Word = Field(alias="class")
-    """Settings, Data, Credentials, OutOfMemory, Diverged, Infrastructure or Preempted."""
+    """Settings, Data, Credentials, OutOfMemory, Diverged, Gates, Infrastructure or Preempted."""
     reason: Word
     """One word for machines."""
     message: Text

@@ -1,10 +1,15 @@
-"""The history of a job's attempts: what pods tell now, merged with what status remembers of pods long gone."""
+"""The history of a job's attempts: what pods tell now, merged with what status remembers of pods long gone.
+
+What an attempt did is told by its progress lines while it runs and by its report at its end. One that was killed leaves
+no report: what status remembers of its lines says how far it came, and what of that is to be done again.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Literal
 
 from finetune_api.conditions import Reason
+from finetune_api.progress import Progress
 from finetune_api.status import AttemptStatus
 from finetune_operator import clock
 from finetune_operator.children import ChildJob, ChildPod
@@ -16,11 +21,22 @@ KEPT: Final = 10
 
 
 def merge(
-    history: Iterable[AttemptStatus], child: Child | None, *, suspended: bool, now: datetime
+    history: Iterable[AttemptStatus],
+    child: Child | None,
+    progress: Progress | None = None,
+    *,
+    suspended: bool,
+    now: datetime,
 ) -> list[AttemptStatus]:
-    """The newest attempts, oldest first."""
+    """The newest attempts, oldest first; `progress` is of the one that runs."""
+    history = list(history)
     pods = child.pods if child is not None else ()
-    present = {pod.uid: _attempt(pod) for pod in pods if pod.started_at is not None}
+    before = {attempt.uid: attempt for attempt in history}
+    present = {
+        pod.uid: _done(_attempt(pod), before.get(pod.uid), pod, progress if pod.running else None)
+        for pod in pods
+        if pod.started_at is not None
+    }
     end = _unseen_end(child.job if child is not None else None, suspended, now)
     known = [present.get(old.uid) or _vanished(old, end) for old in history]
     return [*known, *_fresh(known, present.values())][-KEPT:]
@@ -81,4 +97,35 @@ def _unseen_end(job: ChildJob | None, suspended: bool, now: datetime) -> dict[st
 
 
 def _vanished(attempt: AttemptStatus, end: dict[str, str | None]) -> AttemptStatus:
-    return attempt if attempt.finished_at is not None else attempt.model_copy(update=end)
+    return attempt if attempt.finished_at is not None else _with_loss(attempt.model_copy(update=end))
+
+
+def _done(attempt: AttemptStatus, before: AttemptStatus | None, pod: ChildPod, line: Progress | None) -> AttemptStatus:
+    """The attempt with what it did: by its last words, else by its newest line, else as it was known before."""
+    report = pod.report
+    training = report.training if report is not None else None
+    known = before or attempt
+    saved = [each.checkpoint for each in (report, line) if each is not None and each.checkpoint is not None]
+    resumed = [each.resumed_from_step for each in (training, line) if each is not None]
+    reached = [training.steps] if training is not None else []
+    reached += [line.step] if line is not None and line.total_steps else []
+    done = attempt.model_copy(
+        update={
+            "resumed_from_step": _first(*resumed, known.resumed_from_step),
+            "step": _first(*reached, known.step),
+            "saved_step": _first(*(checkpoint.step for checkpoint in saved), known.saved_step),
+        }
+    )
+    return done if report is not None and report.artifact is not None else _with_loss(done)
+
+
+def _first(*steps: int | None) -> int | None:
+    return next((step for step in steps if step is not None), None)
+
+
+def _with_loss(attempt: AttemptStatus) -> AttemptStatus:
+    """What an attempt that ended without a result did after its newest checkpoint, its own or the one it began from."""
+    if attempt.outcome not in ("Failed", "Preempted") or attempt.step is None:
+        return attempt
+    held = max(attempt.saved_step or 0, attempt.resumed_from_step or 0)
+    return attempt.model_copy(update={"lost_steps": max(attempt.step - held, 0)})

@@ -48,7 +48,10 @@ class ChildView:
     message: str = ""
     """What keeps it from running; empty if nothing does."""
     report: TrainerReport | None = None
+    """Of a pod that succeeded."""
     failure: FailureStatus | None = None
+    refused: TrainerReport | None = None
+    """What was reported of a result that its gates refuse."""
     exhausted: bool = False
     """Whether it failed because no retry was left."""
     attempt: str = ""
@@ -95,7 +98,9 @@ def _result(pods: tuple[ChildPod, ...], spec_digest: str) -> TrainerReport | Non
 
 def _failed(child: Child) -> ChildView:
     exhausted = child.job.failure_reason == "BackoffLimitExceeded"
-    return ChildView(stand=Stand.FAILED, failure=_last_failure(child), exhausted=exhausted)
+    last = _last_failure(child)
+    refused = child.pods[-1].report if last.failure_class == "Gates" and child.pods else None
+    return ChildView(stand=Stand.FAILED, failure=last, refused=refused, exhausted=exhausted)
 
 
 def _last_failure(child: Child) -> FailureStatus:

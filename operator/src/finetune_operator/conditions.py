@@ -1,6 +1,7 @@
 """Conditions: computed whole from a step; the transition time moves only when a condition's status does.
 
-Complete, Failed, Suspended and Stalled are there only when they say something, as on Jobs.
+Complete, Failed, Suspended and Stalled are there only when they say something, as on Jobs; GatePassed once gates were
+judged.
 Reconciling is there from the first status on, or kstatus would take a new job for a finished one.
 """
 
@@ -10,7 +11,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from finetune_api.conditions import ConditionType, Reason
-from finetune_api.status import Condition, Phase
+from finetune_api.status import Condition, GateStatus, Phase
 from finetune_operator import clock
 from finetune_operator.failures import TEXT, clip
 from finetune_operator.step import Step
@@ -29,7 +30,13 @@ class _Claim:
 
 
 def conditions(
-    previous: Sequence[Condition], step: Step, *, validated: str | None, generation: int, now: datetime
+    previous: Sequence[Condition],
+    step: Step,
+    *,
+    validated: str | None,
+    gates: Sequence[GateStatus] = (),
+    generation: int,
+    now: datetime,
 ) -> list[Condition]:
     """The conditions of a step; `validated` is what preflight found, None while it has not passed."""
     known = {condition.type: condition for condition in previous}
@@ -37,6 +44,7 @@ def conditions(
     claims = [
         _validated(step, validated),
         *_running(step, validated),
+        *_gate_passed(gates),
         *_suspended(step, was_suspended),
         *_final(step),
         *_kstatus(step),
@@ -87,6 +95,22 @@ def _running(step: Step, validated: str | None) -> list[_Claim]:
     if step.terminal:
         return [_Claim(ConditionType.RUNNING, "False", Reason.FINISHED, "No trainer is needed any more")]
     return [_Claim(ConditionType.RUNNING, "False", step.reason, step.message)]
+
+
+def _gate_passed(gates: Sequence[GateStatus]) -> list[_Claim]:
+    if not gates:
+        return []
+    failed = [gate for gate in gates if not gate.passed]
+    if not failed:
+        return [_Claim(ConditionType.GATE_PASSED, "True", Reason.GATES_HOLD, "Every gate holds")]
+    # The longest message that the schema takes holds about ten; `kubectl describe` shows all under evaluation.
+    told = "; ".join(_missed(gate) for gate in failed)
+    return [_Claim(ConditionType.GATE_PASSED, "False", Reason.GATES_FAILED, told)]
+
+
+def _missed(gate: GateStatus) -> str:
+    wanted = f", wanted {gate.wanted}" if gate.wanted else ""
+    return f"{gate.metric}: got {gate.actual}{wanted}"
 
 
 def _suspended(step: Step, was_suspended: bool) -> list[_Claim]:

@@ -84,11 +84,21 @@ def _milestones(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator
     validated = find(after.conditions, ConditionType.VALIDATED)
     if validated is not None and validated.status == "True" and not is_true(before.conditions, ConditionType.VALIDATED):
         yield Milestone(type="Normal", reason=validated.reason, note=validated.message)
+    yield from _gates(before, after)
     old, new = _headline(before), _headline(after)
     if new is None or new.reason in _UNREMARKABLE or (old is not None and old.reason == new.reason):
         return
     warning = new.type in (ConditionType.FAILED, ConditionType.STALLED) or new.reason in _WARNINGS
     yield Milestone(type="Warning" if warning else "Normal", reason=new.reason, note=new.message)
+
+
+def _gates(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator[Milestone]:
+    """A refused result of a job that completes; one that fails says so itself."""
+    gate = find(after.conditions, ConditionType.GATE_PASSED)
+    if gate is None or gate.status == "True" or find(before.conditions, ConditionType.GATE_PASSED) is not None:
+        return
+    if not is_true(after.conditions, ConditionType.FAILED):
+        yield Milestone(type="Warning", reason=gate.reason, note=gate.message)
 
 
 def _headline(status: FinetuneJobStatus) -> Condition | None:

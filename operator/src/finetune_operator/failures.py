@@ -21,6 +21,7 @@ _REASON_BY_CLASS: Final[dict[FailureClass, Reason]] = {
     "Credentials": Reason.ACCESS_DENIED,
     "OutOfMemory": Reason.OUT_OF_MEMORY,
     "Diverged": Reason.DIVERGED,
+    "Gates": Reason.GATES_FAILED,
     "Infrastructure": Reason.INTERNAL,
     "Preempted": Reason.PREEMPTED,
 }

@@ -14,7 +14,7 @@ from finetune_operator.cache import Cache
 from finetune_operator.children import ChildPod
 from finetune_operator.cluster import Cluster
 from finetune_operator.errors import ClusterError
-from finetune_operator.observe import Key
+from finetune_operator.observe import Child, Key
 from finetune_operator.queue import WorkQueue
 from finetune_operator.settings import Settings
 
@@ -26,26 +26,27 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ProgressBoard:
-    """The newest progress of each job with a pod at work."""
+    """The newest progress of each pod at work."""
 
     def __init__(self) -> None:
-        self._newest: dict[Key, Progress] = {}
+        self._newest: dict[str, Progress] = {}
 
-    def newest(self, key: Key) -> Progress | None:
-        """The newest progress of a job whose pod is at work."""
-        return self._newest.get(key)
+    def newest(self, *children: Child | None) -> Progress | None:
+        """The newest progress of the pod that is at work for one of the Jobs."""
+        at_work = (pod.uid for child in children if child is not None for pod in child.pods if pod.running)
+        return next((progress for uid in at_work if (progress := self._newest.get(uid)) is not None), None)
 
-    def note(self, key: Key, progress: Progress) -> bool:
-        """Take over a progress; False if nothing moved."""
-        if self._newest.get(key) == progress:
+    def note(self, uid: str, progress: Progress) -> bool:
+        """Take over the progress of a pod; False if nothing moved."""
+        if self._newest.get(uid) == progress:
             return False
-        self._newest[key] = progress
+        self._newest[uid] = progress
         return True
 
-    def keep_only(self, keys: set[Key]) -> None:
-        """Forget jobs whose pod is no more at work."""
-        for key in self._newest.keys() - keys:
-            del self._newest[key]
+    def keep_only(self, uids: set[str]) -> None:
+        """Forget pods that are no more at work."""
+        for uid in self._newest.keys() - uids:
+            del self._newest[uid]
 
 
 class ProgressReader:
@@ -64,7 +65,7 @@ class ProgressReader:
         """One round after another."""
         while True:
             pods = self._cache.running_pods()
-            self._board.keep_only({key for key, _ in pods})
+            self._board.keep_only({pod.uid for _, pod in pods})
             pause = max(self._settings.progress_seconds, len(pods) / self._settings.progress_per_second)
             await asyncio.gather(self._round(pods, pause), asyncio.sleep(pause))
 
@@ -80,5 +81,5 @@ class ProgressReader:
             _log.debug("no log", extra={"job": key, "cause": str(error)})
             return
         progress = last_progress(log)
-        if progress is not None and self._board.note(key, progress):
+        if progress is not None and self._board.note(pod.uid, progress):
             self._queue.add(key)

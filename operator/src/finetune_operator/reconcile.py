@@ -75,10 +75,12 @@ class Reconciler:
         return 0.0 if final else decision.recheck_after
 
     def _observe(self, job: FinetuneJob) -> Observed:
+        preflight = self._cache.child(job.key, job.uid, "preflight")
+        train = self._cache.child(job.key, job.uid, "train")
         return Observed(
-            preflight=self._cache.child(job.key, job.uid, "preflight"),
-            train=self._cache.child(job.key, job.uid, "train"),
-            progress=self._board.newest(job.key),
+            preflight=preflight,
+            train=train,
+            progress=self._board.newest(preflight, train),
             gpu_memory_bytes=self._gpu_memory.of(job.spec)
             if job.spec is not None and job.status.data is None
             else None,

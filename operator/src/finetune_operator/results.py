@@ -8,6 +8,7 @@ from finetune_api.report import (
     DataSummary,
     Estimate,
     EvaluationResult,
+    GateResult,
     MetricResult,
     PreparedData,
     ResolvedSetting,
@@ -23,6 +24,7 @@ from finetune_api.status import (
     DataStatus,
     EstimateStatus,
     EvaluationStatus,
+    GateStatus,
     MetricStatus,
     ProgressStatus,
     RivalStatus,
@@ -78,7 +80,9 @@ def halted_progress(last: ProgressStatus | None) -> ProgressStatus | None:
 
 def checkpoint_status(checkpoint: SavedCheckpoint) -> CheckpointStatus:
     """The newest saved state."""
-    return CheckpointStatus(step=checkpoint.step, uri=checkpoint.uri, saved_at=checkpoint.saved_at)
+    return CheckpointStatus(
+        step=checkpoint.step, uri=checkpoint.uri, saved_at=checkpoint.saved_at, size_bytes=checkpoint.size_bytes
+    )
 
 
 def data_status(data: DataSummary, prepared: PreparedData | None) -> DataStatus:
@@ -130,6 +134,7 @@ def artifact_status(artifact: Artifact) -> ArtifactStatus:
         verified=artifact.verified,
         merged_uri=artifact.merged.uri if artifact.merged is not None else None,
         servable=_servable(artifact.servable) if artifact.servable is not None else None,
+        promoted_uri=artifact.promoted_uri,
     )
 
 
@@ -150,6 +155,7 @@ def evaluation_status(evaluation: EvaluationResult) -> EvaluationStatus:
         rows=evaluation.rows,
         metrics=[_metric_status(metric) for metric in evaluation.metrics[:KEPT]],
         slices=[_slice_status(each) for each in evaluation.slices[:KEPT]],
+        gates=[_gate_status(gate) for gate in evaluation.gates[:KEPT]],
     )
 
 
@@ -179,6 +185,15 @@ def _slice_status(part: SliceResult) -> SliceStatus:
         rows=part.rows,
         baseline=_decimal(part.baseline),
         tuned=_decimal(part.tuned),
+    )
+
+
+def _gate_status(gate: GateResult) -> GateStatus:
+    return GateStatus(
+        metric=clip(gate.metric, WORD),
+        wanted=clip(gate.wanted, WORD),
+        actual=_decimal(gate.actual),
+        passed=gate.passed,
     )
 
 

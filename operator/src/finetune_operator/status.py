@@ -23,7 +23,14 @@ def next_status(
     before = job.status
     attempts = _attempts(job, observed, now)
     status = before.model_copy(update={"attempts": attempts, "image": image, **_learnt(step.reports)})
-    claims = conditions(before.conditions, step, validated=_validated(job, status), generation=job.generation, now=now)
+    claims = conditions(
+        before.conditions,
+        step,
+        validated=_validated(job, status),
+        gates=status.evaluation.gates if status.evaluation is not None else (),
+        generation=job.generation,
+        now=now,
+    )
     whole = status.model_copy(
         update={
             "observed_generation": job.generation,
@@ -32,7 +39,7 @@ def next_status(
             "conditions": claims,
             "spec_digest": spec_digest(job.spec) if job.spec is not None else before.spec_digest,
             "progress": _progress(before, observed, step),
-            "checkpoint": _checkpoint(status, observed, step),
+            "checkpoint": _checkpoint(status, observed),
             "lost_reports": before.lost_reports + int(step.lost_report),
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
@@ -66,7 +73,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 def _attempts(job: FinetuneJob, observed: Observed, now: datetime) -> list[AttemptStatus]:
     suspended = job.spec is not None and job.spec.suspend
-    return merge(job.status.attempts, observed.train, suspended=suspended, now=now)
+    return merge(job.status.attempts, observed.train, observed.progress, suspended=suspended, now=now)
 
 
 def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:
@@ -125,8 +132,8 @@ def _progress(before: FinetuneJobStatus, observed: Observed, step: Step) -> Prog
     return results.progress_status(seen)
 
 
-def _checkpoint(status: FinetuneJobStatus, observed: Observed, step: Step) -> CheckpointStatus | None:
-    if step.phase == "Complete":
+def _checkpoint(status: FinetuneJobStatus, observed: Observed) -> CheckpointStatus | None:
+    if status.artifact is not None:
         # The trainer removes its checkpoints once the adapter is committed.
         return None
     seen = observed.progress.checkpoint if observed.progress is not None else None

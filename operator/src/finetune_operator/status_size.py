@@ -70,6 +70,18 @@ def _no_reasons(status: FinetuneJobStatus) -> FinetuneJobStatus:
     return status.model_copy(update={"settings": plain})
 
 
+def _unsaid(*passed: bool) -> Shrink:
+    """Without what gates asked for; the spec says it too."""
+
+    def shrink(status: FinetuneJobStatus) -> FinetuneJobStatus:
+        if status.evaluation is None:
+            return status
+        gates = [g.model_copy(update={"wanted": ""}) if g.passed in passed else g for g in status.evaluation.gates]
+        return status.model_copy(update={"evaluation": status.evaluation.model_copy(update={"gates": gates})})
+
+    return shrink
+
+
 def _evaluation(**parts: int) -> Shrink:
     def shrink(status: FinetuneJobStatus) -> FinetuneJobStatus:
         if status.evaluation is None:
@@ -83,8 +95,10 @@ def _evaluation(**parts: int) -> Shrink:
 _REPEATED: Final[tuple[Shrink, ...]] = (_conditions(500), _conditions(200), _texts(500), _conditions(100), _texts(250))
 _LEARNT: Final[tuple[Shrink, ...]] = (
     _no_reasons,
+    _unsaid(True),
     _evaluation(slices=0),
     _evaluation(metrics=4),
     lambda status: status.model_copy(update={"settings": []}),
     _evaluation(metrics=1),
+    _unsaid(True, False),
 )

@@ -19,7 +19,7 @@ class Step:
     stalled: bool = False
     """Whether it cannot go on without somebody's help."""
     reports: tuple[TrainerReport, ...] = ()
-    """Results that this step takes into status, preflight's before training's."""
+    """What was reported and this step takes into status, preflight's before training's."""
     failure: FailureStatus | None = None
     lost_report: bool = False
     """Whether the step runs a finished Job again for its report."""
@@ -32,7 +32,14 @@ class Step:
         return self.phase in ("Complete", "Failed")
 
 
-def failed(failure: FailureStatus, *, reason: Reason | None = None, message: str = "") -> Step:
-    """The end without an adapter."""
+def failed(
+    failure: FailureStatus,
+    *,
+    reason: Reason | None = None,
+    message: str = "",
+    report: TrainerReport | None = None,
+) -> Step:
+    """The end without an adapter, or with one that its gates refuse and `report` tells of."""
     reason = reason if reason is not None else Reason(failure.reason)
-    return Step(phase="Failed", reason=reason, message=message or failure.message, failure=failure)
+    reports = (report,) if report is not None else ()
+    return Step(phase="Failed", reason=reason, message=message or failure.message, failure=failure, reports=reports)

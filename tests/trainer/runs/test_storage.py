@@ -41,6 +41,19 @@ def test_a_conditional_write_whose_answer_was_lost_counts_as_written(connect: Co
     assert storage.write_if_absent("s3://team/lost", b"mine")
 
 
+def test_an_object_is_replaced_only_while_it_is_the_one_that_was_read(connect: Connect) -> None:
+    storage = connect()
+    storage.write("s3://team/replaced", b"first")
+    read = storage.read_tagged("s3://team/replaced")
+    assert read is not None
+    assert storage.write_if_match("s3://team/replaced", b"second", read.etag)
+    assert not storage.write_if_match("s3://team/replaced", b"third", read.etag)
+    assert storage.write_if_match("s3://team/replaced", b"second", read.etag)  # its answer was lost
+    assert storage.read("s3://team/replaced") == b"second"
+    storage.delete(["s3://team/replaced"])
+    assert not storage.write_if_match("s3://team/replaced", b"fourth", read.etag)
+
+
 def test_a_missing_object_is_none_and_a_missing_prefix_is_empty(connect: Connect) -> None:
     storage = connect()
     assert storage.read("s3://team/nothing") is None

@@ -129,8 +129,15 @@ def _log_failure(failure: TrainerError, error: Exception) -> None:
 
 
 def _keep(context: Context, report: TrainerReport) -> TrainerReport:
-    """Leave the report of a failed attempt in S3 too, if it got as far as claiming an epoch and S3 answers."""
-    if report.epoch is None or (report.failure and report.failure.reason is Reason.STORAGE_UNAVAILABLE):
+    """Leave the report of a failed attempt in S3 too, if it got as far as claiming an epoch and S3 answers.
+
+    A result that another run has made has its report there already.
+    """
+    if (
+        report.adopted
+        or report.epoch is None
+        or (report.failure and report.failure.reason is Reason.STORAGE_UNAVAILABLE)
+    ):
         return report
     uri = f"{context.layout.run(report.epoch)}report.json"
     report = context.draft.add(report_uri=uri)

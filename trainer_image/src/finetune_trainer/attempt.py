@@ -10,10 +10,12 @@ import torch
 
 from finetune_api.report import PreparedData, TrainerReport
 from finetune_trainer.checkpoint import METRICS, Checkpoints
+from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
 from finetune_trainer.epoch import claim
 from finetune_trainer.fetch import fetch_model
 from finetune_trainer.forms import prove_forms, upload_form
+from finetune_trainer.gates import judge, may_promote
 from finetune_trainer.lineage import lineage
 from finetune_trainer.manifest import Identity
 from finetune_trainer.methods.checks import check_method
@@ -73,6 +75,7 @@ def attempt(
     job = Job(context, prepared, document.settings, model_directory, checkpoints, reporter, parent)
     tuned = tune(job)
     _free_memory()
+    may_be_promoted = _judge(context)
 
     reporter.stage("uploading")
     uploaded = [upload_form(epoch, each) for each in tuned.artifacts]
@@ -80,7 +83,9 @@ def attempt(
     reporter.stage("verifying")
     report = context.draft.add(
         outcome="succeeded",
-        artifact=prove_forms(job, tuned.sample, uploaded, list(verify_options)),
+        artifact=prove_forms(job, tuned.sample, uploaded, list(verify_options)).model_copy(
+            update={"promoted_uri": layout.promoted if may_be_promoted else None}
+        ),
         checkpoint=None,
         report_uri=f"{layout.run(epoch.number)}report.json",
     )
@@ -93,7 +98,17 @@ def attempt(
         report=report,
     )
     remove_checkpoints(storage, layout)
-    return report if committed.epoch == epoch.number else context.adopt(committed)
+    return conclude(context, committed, adopted=committed.epoch != epoch.number)
+
+
+def _judge(context: Context) -> bool:
+    """Put the gates' results into the report; whether the artifact may be promoted."""
+    spec, evaluation = context.request.spec.evaluation, context.draft.report.evaluation
+    if evaluation is None:
+        return not spec.gates
+    gates = judge(spec.gates, evaluation)
+    context.draft.add(evaluation=evaluation.model_copy(update={"gates": gates}))
+    return may_promote(spec, gates)
 
 
 def _free_memory() -> None:

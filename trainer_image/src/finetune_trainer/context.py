@@ -56,7 +56,7 @@ class Context:
         return Identity(self.request.spec_digest, data_digest)
 
     def adopt(self, finished: FinalManifest) -> TrainerReport:
-        """Report a result that was committed before, instead of making it again."""
+        """Report a result that was committed by another run, instead of making it again."""
         kind = self.draft.report.kind
         self.draft.report = finished.report.model_copy(update={"kind": kind, "adopted": True})
         return self.draft.report

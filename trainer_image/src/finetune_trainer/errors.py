@@ -6,6 +6,7 @@
     ├── CredentialsError     12  S3 refused the job
     ├── OutOfMemoryError_    13  memory did not suffice
     ├── DivergedError        14  the loss is not finite
+    ├── GatesFailedError     15  the result does not reach what spec.evaluation.gates asks for
     ├── InfrastructureError  20  worth another attempt
     └── StopRequested        75  asked to stop, state saved
 
@@ -72,6 +73,12 @@ class DivergedError(TrainerError):
     """The loss or the weights are no longer finite."""
 
     exit_code = ExitCode.DIVERGED
+
+
+class GatesFailedError(TrainerError):
+    """The result is there, and does not reach what `spec.evaluation.gates` asks for."""
+
+    exit_code = ExitCode.GATES_FAILED
 
 
 class InfrastructureError(TrainerError):

@@ -61,6 +61,8 @@ class FinalManifest(Message):
     namespace: str
     name: str
     epoch: int
+    committed_at: str | None = None
+    """By the S3 service's clock, `promotion.service_time`; None in manifests of versions without promotion."""
     prefix: str
     """URI that the files' names are relative to."""
     files: list[FileEntry]

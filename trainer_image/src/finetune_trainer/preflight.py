@@ -9,13 +9,14 @@ from typing import Final
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
 from finetune_trainer.base_model import describe_model, read_config
+from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
 from finetune_trainer.data.prompts import longest_prompt
 from finetune_trainer.data_report import publish_report
 from finetune_trainer.errors import SettingsError
-from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
 from finetune_trainer.forecast import forecast
+from finetune_trainer.gates import check_gates
 from finetune_trainer.methods.checks import check_method, check_method_on
 from finetune_trainer.model_files import context_length, load_tokenizer, require_context
 from finetune_trainer.output import finished_result
@@ -23,6 +24,7 @@ from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument, list_objects, write_document
 from finetune_trainer.prepared_store import remove_unused, store_root
 from finetune_trainer.progress_lines import ProgressLines
+from finetune_trainer.promotion import check_pointer
 from finetune_trainer.ready import DataRoom, Ready, judge, publish_quarantine
 
 LOG: Final = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def preflight(context: Context) -> TrainerReport:
     """
     spec, storage = context.request.spec, context.storage
     check_method(spec)
-    metric_names(spec)
+    check_gates(spec)
     progress = ProgressLines(sys.stdout)
     progress.stage("loading")
     listing = list_data(storage, spec.data)
@@ -45,7 +47,7 @@ def preflight(context: Context) -> TrainerReport:
     finished = finished_result(storage, context.layout, context.identity(data.digest))
     if finished is not None:
         LOG.info("the output already holds this job's result")
-        return context.adopt(finished)
+        return conclude(context, finished, adopted=True)
     model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=False)
     context.stop.check()
     base = describe_model(storage, spec.model.uri, read_config(model_directory))
@@ -116,3 +118,4 @@ def _check_output(context: Context, report: TrainerReport) -> None:
             message="spec.storage: the S3 service overwrites an object in spite of `If-None-Match: *`",
             advice="Use a service with conditional writes; two attempts could corrupt each other's result.",
         )
+    check_pointer(context.storage, context.layout)

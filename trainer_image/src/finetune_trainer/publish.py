@@ -12,6 +12,7 @@ from finetune_trainer.artifact import SavedArtifact
 from finetune_trainer.epoch import Epoch
 from finetune_trainer.manifest import FileEntry, FinalManifest, Identity, files_digest, upload_files
 from finetune_trainer.output import finished_result
+from finetune_trainer.promotion import service_time
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -79,12 +80,14 @@ def commit(
     prefix = epoch.layout.run(epoch.number)
     content = report.model_dump_json(exclude_none=True, indent=2)
     epoch.storage.write(f"{prefix}report.json", content.encode())
+    written = epoch.storage.list_objects(f"{prefix}report.json")[0]
     manifest = FinalManifest(
         spec_digest=identity.spec_digest,
         data_digest=identity.data_digest,
         namespace=request.namespace,
         name=request.name,
         epoch=epoch.number,
+        committed_at=service_time(written.modified),
         prefix=prefix,
         files=[*(entry for artifact in artifacts for entry in artifact.files_of_run), *records],
         report=report,

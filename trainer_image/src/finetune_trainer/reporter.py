@@ -37,6 +37,10 @@ class Reporter(ProgressLines):
         }
         self.update(self.progress.model_copy(update=seen))
 
+    def resumed(self, step: int) -> None:
+        """Say which checkpoint training goes on from."""
+        self.update(self.progress.model_copy(update={"resumed_from_step": step}), now=True)
+
     def checkpoint(self, saved: SavedCheckpoint) -> None:
         """Say at once that a checkpoint is committed."""
         self.update(self.progress.model_copy(update={"checkpoint": saved}), now=True)

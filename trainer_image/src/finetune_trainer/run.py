@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from finetune_api.report import TrainerReport
+from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
 from finetune_trainer.output import finished_result, remove_checkpoints
 from finetune_trainer.prepared_document import read_document
@@ -34,7 +35,7 @@ def train_job(context: Context, verify_options: Sequence[str]) -> TrainerReport:
     if finished is not None:
         LOG.info("the output already holds this job's result; nothing is trained")
         remove_checkpoints(context.storage, context.layout)
-        return context.adopt(finished)
+        return conclude(context, finished, adopted=True)
     from finetune_trainer.attempt import attempt  # noqa: PLC0415
 
     return attempt(context, document, identity, verify_options)

@@ -24,6 +24,8 @@ from finetune_trainer.storage_errors import error_code, translated
 PARALLEL_FILES: Final = 4
 DELETE_BATCH: Final = 1000
 """The most keys that one DeleteObjects call takes."""
+_CHANGED: Final = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
+"""What services answer where an object is not, or no more, the one that a conditional write replaces."""
 _TRANSFER: Final = TransferConfig(multipart_chunksize=16 * 2**20, max_concurrency=8)
 
 
@@ -43,6 +45,14 @@ class StoredObject:
     def name(self) -> str:
         """The part of the key after the last slash."""
         return self.uri.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedContent:
+    """A small object's content, and the service's mark of it."""
+
+    content: bytes
+    etag: str
 
 
 class Storage:
@@ -142,14 +152,8 @@ class Storage:
 
     def read(self, uri: str) -> bytes | None:
         """Read a small object; None where there is none."""
-        bucket, key = split_uri(uri)
-        with translated("read", uri):
-            try:
-                return bytes(self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
-            except ClientError as error:
-                if error_code(error) in ("NoSuchKey", "404"):
-                    return None
-                raise
+        found = self.read_tagged(uri)
+        return found.content if found is not None else None
 
     def read_range(self, uri: str, start: int, length: int) -> bytes:
         """Read a part of an object that is there; less where it ends before."""
@@ -176,6 +180,33 @@ class Storage:
                 self._client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
             except ClientError as error:
                 if error_code(error) not in ("PreconditionFailed", "412"):
+                    raise
+                return self.read(uri) == content
+        return True
+
+    def read_tagged(self, uri: str) -> TaggedContent | None:
+        """Read a small object with the mark of its content, for `write_if_match`; None where there is none."""
+        bucket, key = split_uri(uri)
+        with translated("read", uri):
+            try:
+                answer = self._client.get_object(Bucket=bucket, Key=key)
+                return TaggedContent(bytes(answer["Body"].read()), answer["ETag"])
+            except ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return None
+                raise
+
+    def write_if_match(self, uri: str, content: bytes, etag: str) -> bool:
+        """Replace a small object unless it was changed since `etag` was read; whether it holds this content now.
+
+        As with `write_if_absent`, a request that is retried after its answer was lost counts as written.
+        """
+        bucket, key = split_uri(uri)
+        with translated("write", uri):
+            try:
+                self._client.put_object(Bucket=bucket, Key=key, Body=content, IfMatch=etag)
+            except ClientError as error:
+                if error_code(error) not in _CHANGED:
                     raise
                 return self.read(uri) == content
         return True

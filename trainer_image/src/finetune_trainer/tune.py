@@ -157,13 +157,16 @@ def _train(job: Job, model: Any) -> None:
         job.context.draft.add(checkpoint=saved)
         job.reporter.checkpoint(saved)
 
+    state = job.checkpoints.restore(plan_digest(plan))
+    if state is not None:
+        job.reporter.resumed(state.counters.step)
     outcome = train(
         model=model,
         task=task,
         validation=_task(job, model, job.prepared.validation) if job.prepared.validation else None,
         settings=settings,
         plan=plan,
-        state=job.checkpoints.restore(plan_digest(plan)),
+        state=state,
         on_log=job.reporter.step,
         should_stop=job.context.stop.should_stop,
         on_checkpoint=save,

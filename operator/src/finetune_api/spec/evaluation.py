@@ -14,11 +14,17 @@ ValidationMetric = Literal["loss", MetricName]
 METRICS: Final[dict[str, tuple[MetricName, ...]]] = {
     "sft": ("exact_match", "token_f1", "rouge_l", "chrf"),
     "continued-pretraining": (),
-    "classification": ("accuracy", "precision", "recall", "f1"),
+    "classification": ("accuracy", "f1", "precision", "recall"),
     "preference": ("pair_accuracy",),
     "reward": ("pair_accuracy",),
 }
 """Metrics that an objective has, beside loss and perplexity, in the order that is used where the spec names none."""
+DEFAULT_METRICS: Final = {
+    objective: tuple(metric for metric in metrics if metric != "chrf") for objective, metrics in METRICS.items()
+}
+"""Those that are measured where evaluation.metrics is empty."""
+WITH_PERPLEXITY: Final = ("sft", "continued-pretraining")
+"""Objectives of language models."""
 
 
 ResultName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]

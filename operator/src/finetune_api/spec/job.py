@@ -7,7 +7,7 @@ from pydantic import ConfigDict, JsonValue
 
 from finetune_api.base import Contract, cel
 from finetune_api.spec.data import Data
-from finetune_api.spec.evaluation import METRICS, Evaluation, Output
+from finetune_api.spec.evaluation import DEFAULT_METRICS, METRICS, WITH_PERPLEXITY, Evaluation, Output
 from finetune_api.spec.model import Model, Storage
 from finetune_api.spec.resources import Limits, Resources, Scheduling
 from finetune_api.spec.training import Checkpoint, Method, Objective, Training
@@ -31,6 +31,15 @@ _METRICS_FIT: Final = cel(
     f"self.evaluation.metrics.all(metric, metric in {json.dumps(METRICS)}[self.objective.type])",
     "evaluation.metrics holds one that objective.type does not have; kubectl explain ftj.spec.evaluation lists them",
 )
+_GATES_FIT: Final = cel(
+    "self.evaluation.gates.all(gate, gate.metric == 'loss' || gate.metric in self.evaluation.metrics"
+    f" || (gate.metric == 'perplexity' && self.objective.type in {json.dumps(WITH_PERPLEXITY)})"
+    " || (self.evaluation.metrics.size() == 0"
+    f" && gate.metric in {json.dumps(DEFAULT_METRICS)}[self.objective.type])"
+    " || self.evaluation.benchmarks.exists(benchmark, benchmark.task == gate.metric))",
+    "evaluation.gates has one on something that the job does not measure: name a metric of evaluation.metrics, loss, "
+    "perplexity of a language model, or the task of a benchmark",
+)
 _QLORA_NEEDS_A_GPU: Final = cel(
     "self.method.type != 'qlora' || self.resources.gpus.count > 0",
     "method.type qlora needs a GPU: set resources.gpus.count to 1, or take method.type lora",
@@ -45,6 +54,7 @@ def _add_rules(schema: dict[str, Any]) -> None:
     schema["x-kubernetes-validations"] = [
         *(_immutable(section) for section in FIXED),
         _METRICS_FIT,
+        _GATES_FIT,
         _QLORA_NEEDS_A_GPU,
         _MERGED_NEEDS_AN_ADAPTER,
     ]

@@ -29,7 +29,7 @@ def step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datet
     if seen.report is not None:
         return _passed(seen.report)
     if seen.failure is not None:
-        return failed(seen.failure)
+        return failed(seen.failure, report=seen.refused)
     return _waiting(seen, child, observed.progress)
 
 

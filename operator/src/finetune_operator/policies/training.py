@@ -51,7 +51,7 @@ def _succeeded(report: TrainerReport) -> Step:
 
 def _failed(seen: ChildView, why: FailureStatus, child: Child | None) -> Step:
     if not seen.exhausted or child is None:
-        return failed(why)
+        return failed(why, report=seen.refused)
     message = f"The last of {child.job.backoff_limit + 1} attempts failed with {why.reason}: {why.message}"
     return failed(why, reason=Reason.BACKOFF_LIMIT_EXCEEDED, message=message)
 

@@ -1,14 +1,9 @@
 """Which scores an objective has, by name; preflight refuses others, so torch is not imported."""
 
-from typing import Final
-
 from finetune_api.conditions import Reason
-from finetune_api.spec.evaluation import METRICS, MetricName
+from finetune_api.spec.evaluation import DEFAULT_METRICS, METRICS, MetricName
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.errors import SettingsError
-
-_UNASKED: Final = "chrf"
-"""Measured only where the spec names it."""
 
 
 def metric_names(spec: FinetuneJobSpec) -> tuple[MetricName, ...]:
@@ -28,4 +23,4 @@ def metric_names(spec: FinetuneJobSpec) -> tuple[MetricName, ...]:
             if allowed
             else "leave it empty: loss and perplexity are measured",
         )
-    return tuple(dict.fromkeys(spec.evaluation.metrics)) or tuple(name for name in allowed if name != _UNASKED)
+    return tuple(dict.fromkeys(spec.evaluation.metrics)) or DEFAULT_METRICS[objective]
