@@ -91,9 +91,14 @@ class OutputLayout:
         """Says that the result of an attempt has had its turn as the promoted one."""
         return f"{self.run(epoch)}promoted.json"
 
+    @property
+    def evaluations(self) -> str:
+        """Prefix of everything that was measured so far."""
+        return f"{self.root}/evaluations/"
+
     def evaluation(self, key: str) -> str:
         """Prefix of the answers that one model has given so far."""
-        return f"{self.root}/evaluations/{key}/"
+        return f"{self.evaluations}{key}/"
 
     @property
     def checkpoints(self) -> str:

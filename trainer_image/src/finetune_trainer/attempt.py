@@ -13,13 +13,14 @@ from finetune_trainer.checkpoint import METRICS, Checkpoints
 from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
 from finetune_trainer.epoch import claim
+from finetune_trainer.evaluate.keep import Machine, S3Keeper
 from finetune_trainer.fetch import fetch_model
 from finetune_trainer.forms import prove_forms, upload_form
 from finetune_trainer.gates import judge, may_promote
 from finetune_trainer.lineage import lineage
 from finetune_trainer.manifest import Identity
 from finetune_trainer.methods.checks import check_method
-from finetune_trainer.model import resolve_device
+from finetune_trainer.model import resolve_device, resolve_dtype
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import remove_checkpoints
 from finetune_trainer.parent import fetch_parent
@@ -72,7 +73,8 @@ def attempt(
         estimate=document.estimate,
     )
     checkpoints = Checkpoints(epoch, identity, spec.checkpoint.keep, context.work_dir, reporter.metrics, context.clock)
-    job = Job(context, prepared, document.settings, model_directory, checkpoints, reporter, parent)
+    keeper = _keeper(context)
+    job = Job(context, prepared, document.settings, model_directory, checkpoints, reporter, parent, keeper)
     tuned = tune(job)
     _free_memory()
     may_be_promoted = _judge(context)
@@ -99,6 +101,16 @@ def attempt(
     )
     remove_checkpoints(storage, layout)
     return conclude(context, committed, adopted=committed.epoch != epoch.number)
+
+
+def _keeper(context: Context) -> S3Keeper:
+    """Where results of measurements are kept."""
+    spec = context.request.spec
+    device = resolve_device(spec.resources.gpus.count)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    precision = "4 bit" if spec.method.type == "qlora" else str(resolve_dtype(spec.training.precision, device))
+    base = context.draft.report.lineage["baseModelDigest"]
+    return S3Keeper(context, Machine(base, context.request.spec_digest, f"{where}, {precision}"))
 
 
 def _judge(context: Context) -> bool:

@@ -67,14 +67,15 @@ def checkpoints(storage: Storage, layout: OutputLayout) -> list[CommittedCheckpo
 
 
 def remove_checkpoints(storage: Storage, layout: OutputLayout) -> None:
-    """Remove every checkpoint, once the result is committed and nothing resumes any more.
+    """Remove checkpoints and kept measurements, once the result is committed and nothing resumes any more.
 
     The result stands: what cannot be removed is logged and stays.
     """
-    try:
-        storage.delete(item.uri for item in storage.list_objects(layout.checkpoints))
-    except TrainerError as error:
-        LOG.warning("checkpoints are left under %s: %s", layout.checkpoints, error.message)
+    for prefix in (layout.checkpoints, layout.evaluations):
+        try:
+            storage.delete(item.uri for item in storage.list_objects(prefix))
+        except TrainerError as error:
+            LOG.warning("something is left under %s: %s", prefix, error.message)
 
 
 def _refuse(uri: str, holds: str, theirs: Identity, mine: Identity) -> NoReturn:

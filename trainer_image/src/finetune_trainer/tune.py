@@ -18,9 +18,11 @@ from finetune_trainer.context import Context
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_digest, plan_steps
 from finetune_trainer.data.prepared import Prepared
+from finetune_trainer.evaluate.batches import Keeper
 from finetune_trainer.evaluate.choose import make_examiner
 from finetune_trainer.evaluate.compare import ExampleResult
 from finetune_trainer.evaluate.examiner import Bench, Examiner
+from finetune_trainer.evaluate.fingerprint import fingerprint
 from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.evaluate.watch import Watch
 from finetune_trainer.head import choose_head, put_head
@@ -33,7 +35,7 @@ from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.reporter import Reporter
-from finetune_trainer.state import LoopState
+from finetune_trainer.state import LoopState, trainable
 from finetune_trainer.verify import SAMPLE_ROWS
 
 LOG: Final = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ class Job:
     reporter: Reporter
     parent: ParentAdapter | None = None
     """The adapter to go on from."""
+    keeper: Keeper | None = None
+    """Keeps what was measured, for an attempt that goes on."""
 
 
 def tune(job: Job) -> Tuned:
@@ -94,16 +98,18 @@ def tune(job: Job) -> Tuned:
 
     model = put_head(model, head, job.settings.seed)
     model = attach(model, spec.method, job.settings, head=head, parent=job.parent)
+    changed = {name for name, _ in trainable(model)}
     if job.parent is not None and job.parent.config.task_type == head.task_type:
         # Before its first step the model computes what its parent does, if that has such a head.
-        rivals["parent"] = examiner.tuned(model)
+        rivals["parent"] = examiner.tuned(model, fingerprint(model, changed))
 
     job.reporter.stage("training")
     _train(job, model)
     finish(model, dtype, head=head)
 
     job.reporter.stage("evaluating")
-    evaluation, examples = examiner.compare(baseline=baseline, rivals=rivals, tuned=examiner.tuned(model))
+    tuned = examiner.tuned(model, fingerprint(model, changed))
+    evaluation, examples = examiner.compare(baseline=baseline, rivals=rivals, tuned=tuned)
     job.context.draft.add(evaluation=evaluation)
     _write_examples(job.context.work_dir / EXAMPLES, examples)
 
@@ -132,6 +138,7 @@ def _make_examiner(job: Job) -> Examiner:
         batch_tokens=micro_batch_tokens(job.settings),
         seed=spec.training.seed,
         watch=_watch(job),
+        keeper=job.keeper,
     )
     return make_examiner(spec, job.prepared, bench)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from finetune_api.report import EvaluationResult, RivalName
 from finetune_trainer.data.prompts import Prompt, PromptSets
+from finetune_trainer.evaluate.batches import Recording
 from finetune_trainer.evaluate.compare import Example, ExampleResult, Failings, Measured, compare
 from finetune_trainer.evaluate.errors import classify_answer
 from finetune_trainer.evaluate.examiner import Bench
@@ -29,16 +30,16 @@ class AnswerExaminer:
 
     def base(self, model: Any) -> Measured:
         """The untouched base model."""
-        return self._measure(model, self._prompts.plain)
+        return self._measure(model, self._prompts.plain, self._bench.of_base)
 
     def rivals(self, model: Any) -> dict[RivalName, Measured]:
         """The base with worked examples in its prompt."""
         few_shot = self._prompts.few_shot
-        return {"few_shot": self._measure(model, few_shot)} if few_shot else {}
+        return {"few_shot": self._measure(model, few_shot, self._bench.of_base)} if few_shot else {}
 
-    def tuned(self, model: Any) -> Measured:
+    def tuned(self, model: Any, subject: str | None = None) -> Measured:
         """The model with its adapter."""
-        return self._measure(model, self._prompts.plain)
+        return self._measure(model, self._prompts.plain, self._bench.recording(subject))
 
     def compare(
         self, *, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured
@@ -64,7 +65,7 @@ class AnswerExaminer:
             failings=Failings(classes),
         )
 
-    def _measure(self, model: Any, prompts: Sequence[Prompt]) -> Measured:
+    def _measure(self, model: Any, prompts: Sequence[Prompt], recording: Recording) -> Measured:
         bench = self._bench
         answers = generate(
             model,
@@ -74,8 +75,10 @@ class AnswerExaminer:
             batch_size=bench.evaluation.batch_size,
             on_batch=bench.watch.batch,
             on_token=bench.watch.check,
+            recording=recording,
         )
-        losses = score(model, [prompt.scored() for prompt in prompts], bench.batch_tokens, bench.watch.batch)
+        asked = [prompt.scored() for prompt in prompts]
+        losses = score(model, asked, bench.batch_tokens, bench.watch.batch, recording)
         texts = [str(bench.tokenizer.decode(each.token_ids, skip_special_tokens=True)).strip() for each in answers]
         references = [prompt.reference for prompt in prompts]
         scores = {name: METRICS[name].table(texts, references) for name in bench.metrics}

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from finetune_api.report import EvaluationResult, RivalName
 from finetune_api.spec.evaluation import Evaluation, MetricName
+from finetune_trainer.evaluate.batches import BASE, Keeper, Recording
 from finetune_trainer.evaluate.compare import ExampleResult, Measured
 from finetune_trainer.evaluate.watch import Watch
 
@@ -23,6 +24,17 @@ class Bench:
     seed: int
     """Of the bootstrap."""
     watch: Watch
+    keeper: Keeper | None = None
+    """Where results are kept, for an attempt that goes on."""
+
+    @property
+    def of_base(self) -> Recording:
+        """How results of the untouched base model are kept."""
+        return self.recording(BASE)
+
+    def recording(self, subject: str | None) -> Recording:
+        """How results of a model are kept; not at all where it has no fingerprint."""
+        return Recording(self.keeper, subject)
 
 
 class Examiner(Protocol):
@@ -38,8 +50,8 @@ class Examiner(Protocol):
     def rivals(self, model: Any) -> dict[RivalName, Measured]:
         """What else the base, or no model at all, achieves on the same rows."""
 
-    def tuned(self, model: Any) -> Measured:
-        """The model with its adapter and head."""
+    def tuned(self, model: Any, subject: str | None = None) -> Measured:
+        """The model with its adapter and head; `subject` is its fingerprint, by which results are found again."""
 
     def compare(
         self, *, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured

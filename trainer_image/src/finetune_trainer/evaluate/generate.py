@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from finetune_trainer.data.plan import Step
+from finetune_trainer.evaluate.batches import NOT_RECORDED, Numbers, Recording, run_batches
 from finetune_trainer.model import causal_lm
 
 
@@ -33,23 +35,35 @@ def generate(
     batch_size: int,
     on_batch: Callable[[int], None],
     on_token: Callable[[], None],
+    recording: Recording = NOT_RECORDED,
 ) -> list[Answer]:
     """Greedy answers to `prompts` in their order.
 
     `on_batch` is called with the number of answers of each finished batch, `on_token` between two tokens; either may
     raise to stop.
     """
+    plan = _plan(prompts, batch_size)
+
+    def compute(batch: Step) -> list[Numbers]:
+        asked = [prompts[index] for index in batch]
+        answers = _generate_batch(model, asked, max_new_tokens, stop_ids, on_token)
+        return [[int(answer.finished), *answer.token_ids] for answer in answers]
+
     was_training = model.training
     model.eval()
-    answers: dict[int, Answer] = {}
+    settings = {"max_new_tokens": max_new_tokens, "stop_ids": sorted(stop_ids)}
+    try:
+        with recording.open("answers", prompts, plan, settings) as tape:
+            found = run_batches(plan, compute, on_batch, tape)
+    finally:
+        model.train(was_training)
+    return [Answer([int(token) for token in tokens], finished=bool(finished)) for finished, *tokens in found]
+
+
+def _plan(prompts: Sequence[Sequence[int]], batch_size: int) -> list[Step]:
+    """Batches of prompts of like length, the longest first, so that memory runs out at the start or not at all."""
     by_length = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
-    for start in range(0, len(by_length), batch_size):
-        indices = by_length[start : start + batch_size]
-        batch = _generate_batch(model, [prompts[index] for index in indices], max_new_tokens, stop_ids, on_token)
-        answers |= dict(zip(indices, batch, strict=True))
-        on_batch(len(indices))
-    model.train(was_training)
-    return [answers[index] for index in range(len(prompts))]
+    return [tuple(by_length[start : start + batch_size]) for start in range(0, len(by_length), batch_size)]
 
 
 @torch.inference_mode()

@@ -13,18 +13,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from finetune_api.report import EvaluationResult, RivalName
 from finetune_api.spec.training import Classification
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.prompts import LabelPrompts, Prompt
+from finetune_trainer.evaluate.batches import Recording
+from finetune_trainer.evaluate.branches import score_branches
 from finetune_trainer.evaluate.compare import Example, ExampleResult, Failings, Measured, compare
 from finetune_trainer.evaluate.confusion import ACCURACY, METRICS, confusion, tables
 from finetune_trainer.evaluate.errors import classify_label
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.metrics import LOSS, Floats
-from finetune_trainer.evaluate.score import in_batches, score
+from finetune_trainer.evaluate.score import in_batches
 from finetune_trainer.objectives.pooled import last_scores
 
 
@@ -57,25 +58,26 @@ class LabelExaminer:
 
     def base(self, model: Any) -> Measured:
         """The untouched base model, by label likelihood."""
-        return self._likelihood(model, self._prompts.plain)
+        return self._likelihood(model, self._prompts.plain, self._bench.of_base)
 
     def rivals(self, model: Any) -> dict[RivalName, Measured]:
         """The most frequent label, and the base with worked examples in its prompt."""
         found: dict[RivalName, Measured] = {"majority": self._decided([self._majority] * len(self._items), {})}
         if self._prompts.few_shot:
-            found["few_shot"] = self._likelihood(model, self._prompts.few_shot)
+            found["few_shot"] = self._likelihood(model, self._prompts.few_shot, self._bench.of_base)
         return found
 
-    def tuned(self, model: Any) -> Measured:
+    def tuned(self, model: Any, subject: str | None = None) -> Measured:
         """The model with its adapter: by its head, or by label likelihood as the base."""
         if self._settings.variant == "generative":
-            return self._likelihood(model, self._prompts.plain)
+            return self._likelihood(model, self._prompts.plain, self._bench.recording(subject))
         scores = in_batches(
             model,
             [item.sequences[0] for item in self._items],
             self._bench.batch_tokens,
             lambda rows: last_scores(model, rows, packing=False),
             self._bench.watch.batch,
+            recording=self._bench.recording(subject),
         )
         return self._measured(scores.double().log_softmax(1).numpy())
 
@@ -106,11 +108,10 @@ class LabelExaminer:
         matrix = confusion(np.array(self._wanted), decided, len(labels))
         return result.model_copy(update={"labels": labels, "confusion": matrix}), rows
 
-    def _likelihood(self, model: Any, prompts: Sequence[Sequence[Prompt]]) -> Measured:
-        sequences = [prompt.scored() for row in prompts for prompt in row]
-        losses = score(model, sequences, self._bench.batch_tokens, self._bench.watch.batch)
-        totals = torch.tensor([-loss.total for loss in losses], dtype=torch.float64).view(len(prompts), -1)
-        return self._measured(totals.log_softmax(1).numpy())
+    def _likelihood(self, model: Any, prompts: Sequence[Sequence[Prompt]], recording: Recording) -> Measured:
+        rows = [[prompt.scored() for prompt in row] for row in prompts]
+        losses = score_branches(model, rows, self._bench.batch_tokens, self._bench.watch.batch, recording)
+        return self._measured((-losses).log_softmax(1).numpy())
 
     def _measured(self, logs: Floats) -> Measured:
         """From log-probabilities [rows, labels]; a row that has none is answered by no label."""

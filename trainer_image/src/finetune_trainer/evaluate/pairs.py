@@ -15,6 +15,7 @@ import numpy as np
 from finetune_api.report import EvaluationResult, RivalName
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
+from finetune_trainer.evaluate.batches import Recording
 from finetune_trainer.evaluate.compare import Example, ExampleResult, Measured, compare
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.metrics import LOSS, Floats, Metric, ratio
@@ -40,14 +41,14 @@ class PairExaminer(ABC):
 
     def base(self, model: Any) -> Measured:
         """The untouched base model, by log-likelihood."""
-        return self._by_likelihood(model)
+        return self._by_likelihood(model, self._bench.of_base)
 
     def rivals(self, model: Any) -> dict[RivalName, Measured]:  # noqa: ARG002
         """None: the base is not asked, so there is no prompt to put examples in."""
         return {}
 
     @abstractmethod
-    def tuned(self, model: Any) -> Measured:
+    def tuned(self, model: Any, subject: str | None = None) -> Measured:
         """The model with its adapter."""
 
     def compare(
@@ -59,8 +60,8 @@ class PairExaminer(ABC):
             examples, [PAIR_ACCURACY, LOSS], baseline=baseline, rivals=rivals, tuned=tuned, seed=self._bench.seed
         )
 
-    def _by_likelihood(self, model: Any) -> Measured:
-        losses = score(model, self._sequences, self._bench.batch_tokens, self._bench.watch.batch)
+    def _by_likelihood(self, model: Any, recording: Recording) -> Measured:
+        losses = score(model, self._sequences, self._bench.batch_tokens, self._bench.watch.batch, recording)
         sums = -np.array([loss.total for loss in losses]).reshape(-1, 2)
         tokens = np.array([loss.tokens for loss in losses]).reshape(-1, 2)
         return _measured(sums / tokens, {_MARGIN: sums[:, :1] - sums[:, 1:]})
@@ -85,9 +86,9 @@ class PreferenceExaminer(PairExaminer):
         super().__init__(bench, items, datasets)
         self._beta = beta
 
-    def tuned(self, model: Any) -> Measured:
+    def tuned(self, model: Any, subject: str | None = None) -> Measured:
         """The model with its adapter, by log-likelihood."""
-        return self._by_likelihood(model)
+        return self._by_likelihood(model, self._bench.recording(subject))
 
     def compare(
         self, *, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured
@@ -109,7 +110,7 @@ class PreferenceExaminer(PairExaminer):
 class RewardExaminer(PairExaminer):
     """The tuned model by its head. The base's loss takes its mean log-likelihood for the score."""
 
-    def tuned(self, model: Any) -> Measured:
+    def tuned(self, model: Any, subject: str | None = None) -> Measured:
         """The model with its adapter and head."""
         scores = in_batches(
             model,
@@ -117,6 +118,7 @@ class RewardExaminer(PairExaminer):
             self._bench.batch_tokens,
             lambda rows: last_scores(model, rows, packing=False),
             self._bench.watch.batch,
+            recording=self._bench.recording(subject),
         )
         return _measured(scores.double().numpy().reshape(-1, 2), {})
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from finetune_trainer.data.encode import Tokenized
-from finetune_trainer.data.plan import micro_batches
+from finetune_trainer.data.plan import Step, micro_batches
+from finetune_trainer.evaluate.batches import NOT_RECORDED, Numbers, Recording, run_batches
 from finetune_trainer.loss import collate, row_losses
 
 
@@ -29,13 +30,22 @@ def score(
     rows: Sequence[Tokenized],
     batch_tokens: int,
     on_batch: Callable[[int], None] = lambda _rows: None,
+    recording: Recording = NOT_RECORDED,
 ) -> list[RowLoss]:
     """Losses of `rows` in their order; batches are padded to at most `batch_tokens` tokens.
 
     `on_batch` is called with the number of rows of each finished batch; it may raise to stop.
     """
     device = next(model.parameters()).device
-    totals = in_batches(model, rows, batch_tokens, lambda batch: row_losses(model, collate(batch, device)), on_batch)
+    totals = in_batches(
+        model,
+        rows,
+        batch_tokens,
+        lambda batch: row_losses(model, collate(batch, device)),
+        on_batch,
+        recording=recording,
+        kind="losses",
+    )
     return [RowLoss(float(total), row.targets) for total, row in zip(totals, rows, strict=True)]
 
 
@@ -45,20 +55,27 @@ def in_batches(
     batch_tokens: int,
     compute: Callable[[list[Tokenized]], Tensor],
     on_batch: Callable[[int], None],
+    *,
+    recording: Recording = NOT_RECORDED,
+    kind: str = "scores",
 ) -> Tensor:
-    """What `compute` makes of batches of rows, [batch, ...]: for all rows, [rows, ...] in their order, on the CPU.
+    """What `compute` makes of batches of rows, [batch] or [batch, n]: for all rows in their order, float64 [rows, n].
 
-    The model computes in evaluation mode, without gradients.
+    The model computes in evaluation mode, without gradients. `kind` tells recorded results of another `compute` apart.
     """
+    plan = micro_batches(tuple(range(len(rows))), [len(row.token_ids) for row in rows], batch_tokens)
+
+    def of_batch(batch: Step) -> list[Numbers]:
+        results = compute([rows[index] for index in batch]).double().cpu()
+        numbers: list[Numbers] = results.view(len(batch), -1).tolist()
+        return numbers
+
     was_training = model.training
     model.eval()
-    found: dict[int, Tensor] = {}
     try:
-        with torch.inference_mode():
-            for indices in micro_batches(tuple(range(len(rows))), [len(row.token_ids) for row in rows], batch_tokens):
-                results = compute([rows[index] for index in indices]).cpu()
-                found |= dict(zip(indices, results, strict=True))
-                on_batch(len(indices))
+        inputs = [part for row in rows for part in (row.token_ids, row.weights)]
+        with torch.inference_mode(), recording.open(kind, inputs, plan, {}) as tape:
+            found = run_batches(plan, of_batch, on_batch, tape)
     finally:
         model.train(was_training)
-    return torch.stack([found[index] for index in range(len(rows))])
+    return torch.tensor(found, dtype=torch.float64)

@@ -9,6 +9,7 @@ from typing import Any
 
 from finetune_api.report import EvaluationResult, RivalName
 from finetune_trainer.data.item import Item
+from finetune_trainer.evaluate.batches import Recording
 from finetune_trainer.evaluate.compare import Example, ExampleResult, Measured, compare
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.metrics import LOSS, PERPLEXITY, language_tables
@@ -29,15 +30,15 @@ class TextExaminer:
 
     def base(self, model: Any) -> Measured:
         """The untouched base model."""
-        return self._measure(model)
+        return self._measure(model, self._bench.of_base)
 
     def rivals(self, model: Any) -> dict[RivalName, Measured]:  # noqa: ARG002
         """None: text comes without a task that examples could show."""
         return {}
 
-    def tuned(self, model: Any) -> Measured:
+    def tuned(self, model: Any, subject: str | None = None) -> Measured:
         """The model with its adapter."""
-        return self._measure(model)
+        return self._measure(model, self._bench.recording(subject))
 
     def compare(
         self, *, baseline: Measured, rivals: Mapping[RivalName, Measured], tuned: Measured
@@ -52,7 +53,7 @@ class TextExaminer:
             examples, [LOSS, PERPLEXITY], baseline=baseline, rivals=rivals, tuned=tuned, seed=self._bench.seed
         )
 
-    def _measure(self, model: Any) -> Measured:
+    def _measure(self, model: Any, recording: Recording) -> Measured:
         sequences = [item.sequences[0] for item in self._items]
-        losses = score(model, sequences, self._bench.batch_tokens, self._bench.watch.batch)
+        losses = score(model, sequences, self._bench.batch_tokens, self._bench.watch.batch, recording)
         return Measured([""] * len(sequences), language_tables(losses))
