@@ -12,7 +12,7 @@ from typing import Any, Final
 from tiny_model import train_tokenizer, wrap
 
 from finetune_api.digest import spec_digest
-from finetune_api.report import SavedCheckpoint, TrainerReport
+from finetune_api.report import TrainerReport
 from finetune_api.request import TrainerRequest
 from finetune_api.spec.data import Dataset
 from finetune_api.spec.job import FinetuneJobSpec
@@ -47,9 +47,14 @@ class MemoryCheckpoints:
 
     states: list[LoopState] = field(default_factory=list)
 
-    def save(self, state: LoopState) -> SavedCheckpoint:
+    def save(self, state: LoopState) -> None:
         self.states.append(state)
-        return SavedCheckpoint(step=state.counters.step, uri="memory", saved_at="2026-01-31T12:00:00Z")
+
+    def ready(self) -> bool:
+        return True
+
+    def tell(self) -> None:
+        """Nobody listens."""
 
     def restore(self, plan_digest: str) -> LoopState | None:
         assert all(state.counters.plan_digest == plan_digest for state in self.states)

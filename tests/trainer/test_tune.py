@@ -44,7 +44,7 @@ def test_the_tuned_model_beats_the_base_on_what_it_has_learnt(tuned, name):
     job, _ = tuned(name)
     assert metrics(job)["loss"].verdict == "better"
     report = job.context.draft.report
-    assert report.training.steps == report.checkpoint.step
+    assert report.training.steps == job.checkpoints.states[-1].counters.step
 
 
 HEADLINES = {

@@ -14,8 +14,8 @@ _EXECUTION: Final[dict[str, Any]] = {
 """Settings inside identity sections that change speed, memory or what is shown, not the result."""
 
 
-def spec_digest(spec: FinetuneJobSpec) -> str:
-    """`sha256:<hex>` over the identity settings in canonical JSON, without those that have their default value.
+def identity_settings(spec: FinetuneJobSpec) -> dict[str, Any]:
+    """The settings that decide the result, as the spec writes them, without those that have their default value.
 
     A setting that a later version adds leaves the digests of earlier jobs as they were, so that their results are still
     found to be theirs; a default must therefore never change its meaning.
@@ -23,7 +23,12 @@ def spec_digest(spec: FinetuneJobSpec) -> str:
     identity = spec.model_dump(
         mode="json", include=set(IDENTITY), exclude=_EXECUTION, exclude_none=True, exclude_defaults=True
     )
-    canonical = json.dumps(_without_empty(identity), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _without_empty(identity)
+
+
+def spec_digest(spec: FinetuneJobSpec) -> str:
+    """`sha256:<hex>` over the identity settings in canonical JSON."""
+    canonical = json.dumps(identity_settings(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 

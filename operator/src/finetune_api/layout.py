@@ -12,7 +12,8 @@ runs/0001/merged/...             the whole model with the adapter merged in, whe
 runs/0001/promoted.json          what promoted.json was made to say, once it was
 runs/0001/report.json            full report; report.html, metrics.jsonl and examples.jsonl beside it
 evaluations/<key>/...            answers measured so far, for an attempt that goes on
-checkpoints/0001-00000040/...    state after step 40, its manifest.json written last (or under spec.checkpoint.uri)
+checkpoints/0001-00000040/...    state after step 40, its manifest.json written last (or under spec.checkpoint.uri,
+                                 where checkpoints/owner.json names the output that they belong to)
 """
 
 from dataclasses import dataclass
@@ -83,9 +84,14 @@ class OutputLayout:
         """The claim of one attempt."""
         return f"{self.epochs}{epoch:04d}.json"
 
+    @property
+    def runs(self) -> str:
+        """Prefix of everything that attempts publish."""
+        return f"{self.root}/runs/"
+
     def run(self, epoch: int) -> str:
         """Prefix of everything one attempt publishes."""
-        return f"{self.root}/runs/{epoch:04d}/"
+        return f"{self.runs}{epoch:04d}/"
 
     def promotion(self, epoch: int) -> str:
         """Says that the result of an attempt has had its turn as the promoted one."""
@@ -104,6 +110,11 @@ class OutputLayout:
     def checkpoints(self) -> str:
         """Prefix of all checkpoints."""
         return f"{self.checkpoint_root}/checkpoints/"
+
+    @property
+    def checkpoint_owner(self) -> str:
+        """Which output the checkpoints belong to, where they lie elsewhere."""
+        return f"{self.checkpoints}owner.json"
 
     def checkpoint(self, epoch: int, step: int) -> str:
         """Prefix of one checkpoint."""

@@ -212,6 +212,8 @@ class TrainingSummary(Message):
     validation_loss: float | None = None
     tokens_per_second: float
     """Of this attempt."""
+    execution_changes: str = ""
+    """How this attempt computed steps otherwise than the one that it went on from: `worldSize was 1 and is 2`."""
     resumed_from_step: int | None = None
     kept_step: int | None = None
     """The step whose state is the artifact, where the best is kept."""

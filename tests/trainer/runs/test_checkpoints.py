@@ -10,6 +10,7 @@ from s3_server import S3Server
 
 from finetune_api.conditions import Reason
 from finetune_api.layout import OutputLayout
+from finetune_api.report import SavedCheckpoint
 from finetune_api.spec.model import Storage as StorageSpec
 from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.epoch import claim
@@ -40,10 +41,14 @@ def layout(request: pytest.FixtureRequest) -> OutputLayout:
 def attempt(storage: Storage, layout: OutputLayout, work_dir: Path, *, keep: int = 2) -> Checkpoints:
     """Claim the next epoch and look after its checkpoints."""
     now = "2026-01-31T12:00:00Z"
-    epoch = claim(storage, layout, spec_digest=MINE.spec_digest, data_digest=MINE.data_digest, now=now)
+    epoch = claim(storage, layout, MINE, now=now)
     metrics = work_dir / "metrics.jsonl"
     metrics.write_text("{}\n")
     return Checkpoints(epoch, MINE, keep, work_dir, metrics, lambda: now)
+
+
+def save(checkpoints: Checkpoints, state: LoopState) -> SavedCheckpoint:
+    return checkpoints.commit(checkpoints.capture(state))
 
 
 def steps(storage: Storage, layout: OutputLayout) -> list[int]:
@@ -55,7 +60,7 @@ def test_the_newest_ones_are_kept_and_the_last_is_resumed_from(
 ) -> None:
     saved = attempt(storage, layout, tmp_path)
     for step in (10, 20, 30):
-        saved.save(at(step))
+        save(saved, at(step))
     assert steps(storage, layout) == [30, 20]
     state = saved.restore("plan")
     assert state is not None
@@ -65,9 +70,9 @@ def test_the_newest_ones_are_kept_and_the_last_is_resumed_from(
 def test_the_one_just_saved_is_kept_though_a_damaged_one_is_ahead(
     storage: Storage, layout: OutputLayout, tmp_path: Path
 ) -> None:
-    attempt(storage, layout, tmp_path, keep=1).save(at(100))
+    save(attempt(storage, layout, tmp_path, keep=1), at(100))
     later = attempt(storage, layout, tmp_path, keep=1)
-    later.save(at(75))
+    save(later, at(75))
     assert steps(storage, layout) == [75]
 
 
@@ -75,7 +80,7 @@ def test_a_checkpoint_of_another_job_is_not_resumed_from(
     storage: Storage, layout: OutputLayout, tmp_path: Path
 ) -> None:
     saved = attempt(storage, layout, tmp_path)
-    dataclasses.replace(saved, identity=Identity("another", "data")).save(at(10))
+    save(dataclasses.replace(saved, identity=Identity("another", "data")), at(10))
     assert saved.restore("plan") is None
 
 
@@ -100,8 +105,8 @@ def test_an_identity_that_may_not_delete_trains_and_finishes(
     may_not_delete: Storage, layout: OutputLayout, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved = attempt(may_not_delete, layout, tmp_path, keep=1)
-    saved.save(at(10))
-    saved.save(at(20))
+    save(saved, at(10))
+    save(saved, at(20))
     assert steps(may_not_delete, layout) == [20, 10]
     remove_checkpoints(may_not_delete, layout)
     assert "old checkpoints are not removed" in caplog.text

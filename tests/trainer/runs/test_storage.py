@@ -11,6 +11,7 @@ from finetune_api.layout import OutputLayout
 from finetune_api.spec.model import Storage as StorageSpec
 from finetune_trainer.epoch import claim
 from finetune_trainer.errors import CredentialsError, InfrastructureError, SettingsError, StopRequested
+from finetune_trainer.manifest import Identity
 from finetune_trainer.signals import StopSignal
 from finetune_trainer.storage import Storage
 
@@ -106,9 +107,7 @@ def test_a_ca_bundle_that_is_not_mounted_is_named(connect: Connect) -> None:
 
 def test_every_claim_gets_an_epoch_of_its_own_and_only_the_newest_may_commit(connect: Connect) -> None:
     storage, layout = connect(), OutputLayout.of("s3://team/claims")
-    older, newer = (
-        claim(storage, layout, spec_digest="s", data_digest="d", now="2026-01-31T12:00:00Z") for _ in range(2)
-    )
+    older, newer = (claim(storage, layout, Identity("s", "d"), now="2026-01-31T12:00:00Z") for _ in range(2))
     assert (older.number, newer.number) == (1, 2)
     newer.check()
     with pytest.raises(InfrastructureError) as caught:

@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from finetune_api.report import PreparedData, TrainerReport
+from finetune_api.report import PreparedData, SavedCheckpoint, TrainerReport
 from finetune_trainer.checkpoint import METRICS, Checkpoints
 from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
@@ -22,13 +22,15 @@ from finetune_trainer.manifest import Identity
 from finetune_trainer.methods.checks import check_method
 from finetune_trainer.model import resolve_device, resolve_dtype
 from finetune_trainer.model_files import load_tokenizer
-from finetune_trainer.output import remove_checkpoints
+from finetune_trainer.output import claim_checkpoints, remove_checkpoints
 from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument
 from finetune_trainer.publish import commit, upload_records
 from finetune_trainer.ready import open_ready
 from finetune_trainer.reporter import Reporter
+from finetune_trainer.stale_uploads import abort_stale_uploads
 from finetune_trainer.tune import EXAMPLES, Job, tune
+from finetune_trainer.uploads import Uploads
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -53,16 +55,13 @@ def attempt(
     resolve_device(spec.resources.gpus.count)  # a missing GPU is found before gigabytes are downloaded
     reporter = Reporter(sys.stdout, context.work_dir / METRICS)
     reporter.stage("loading")
-    epoch = claim(
-        storage,
-        layout,
-        spec_digest=identity.spec_digest,
-        data_digest=identity.data_digest,
-        now=context.clock(),
-    )
+    epoch = claim(storage, layout, identity, now=context.clock())
     context.draft.add(epoch=epoch.number)
+    claim_checkpoints(storage, layout)
+    abort_stale_uploads(epoch)
     parent = fetch_parent(storage, spec, context.work_dir)
     context.draft.add(lineage=lineage(storage, context.request, data_digest=identity.data_digest, parent=parent))
+    LOG.info("downloading the base model")
     model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=True)
     context.stop.check()
     prepared = open_ready(context, document, load_tokenizer(model_directory), model_directory, reporter)
@@ -73,9 +72,14 @@ def attempt(
         estimate=document.estimate,
     )
     checkpoints = Checkpoints(epoch, identity, spec.checkpoint.keep, context.work_dir, reporter.metrics, context.clock)
-    keeper = _keeper(context)
-    job = Job(context, prepared, document.settings, model_directory, checkpoints, reporter, parent, keeper)
-    tuned = tune(job)
+
+    def on_saved(saved: SavedCheckpoint) -> None:
+        context.draft.add(checkpoint=saved)
+        reporter.checkpoint(saved)
+
+    with Uploads(checkpoints, on_saved) as uploads:
+        job = Job(context, prepared, document.settings, model_directory, uploads, reporter, parent, _keeper(context))
+        tuned = tune(job)
     _free_memory()
     may_be_promoted = _judge(context)
 
@@ -91,6 +95,7 @@ def attempt(
         checkpoint=None,
         report_uri=f"{layout.run(epoch.number)}report.json",
     )
+    LOG.info("committing the result")
     committed = commit(
         epoch,
         context.request,

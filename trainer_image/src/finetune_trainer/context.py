@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from finetune_api.conditions import Reason
-from finetune_api.digest import spec_digest
+from finetune_api.digest import identity_settings, spec_digest
 from finetune_api.layout import OutputLayout
 from finetune_api.report import TrainerReport
 from finetune_api.request import TrainerRequest
@@ -53,7 +53,7 @@ class Context:
 
     def identity(self, data_digest: str) -> Identity:
         """What decides the result."""
-        return Identity(self.request.spec_digest, data_digest)
+        return Identity(self.request.spec_digest, data_digest, identity_settings(self.request.spec))
 
     def adopt(self, finished: FinalManifest) -> TrainerReport:
         """Report a result that was committed by another run, instead of making it again."""

@@ -11,10 +11,13 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import Field, JsonValue
+
 from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_api.layout import OutputLayout
 from finetune_trainer.errors import InfrastructureError
+from finetune_trainer.manifest import Identity
 from finetune_trainer.storage import Storage
 
 LOG: Final = logging.getLogger(__name__)
@@ -25,6 +28,8 @@ class Claim(Message):
 
     spec_digest: str
     data_digest: str
+    settings: dict[str, JsonValue] = Field(default={})
+    """What the spec's digest is over."""
     claimed_at: str
     holder: str
     """Pod name and a random word, so that no two claims are equal."""
@@ -54,10 +59,16 @@ class Epoch:
             )
 
 
-def claim(storage: Storage, layout: OutputLayout, *, spec_digest: str, data_digest: str, now: str) -> Epoch:
+def claim(storage: Storage, layout: OutputLayout, identity: Identity, *, now: str) -> Epoch:
     """Claim the next free epoch; each number is handed out once, whoever asks at the same time."""
     holder = f"{os.environ.get('HOSTNAME', socket.gethostname())}/{uuid.uuid4().hex[:8]}"
-    body = Claim(spec_digest=spec_digest, data_digest=data_digest, claimed_at=now, holder=holder)
+    body = Claim(
+        spec_digest=identity.spec_digest,
+        data_digest=identity.data_digest,
+        settings=identity.settings,
+        claimed_at=now,
+        holder=holder,
+    )
     number = _newest(storage, layout) + 1
     while not storage.write_if_absent(layout.epoch(number), body.model_dump_json().encode()):
         number += 1

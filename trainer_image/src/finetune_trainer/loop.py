@@ -6,12 +6,14 @@ language model, its supervised tokens), so cutting the step into other micro-bat
 result.
 
 The device is waited for where losses are read (`StepReader`): every two seconds or so, at validation points and before
-a checkpoint. Only there is it known whether they are finite, so what a checkpoint holds is sound.
+a checkpoint. Only there is it known whether they are finite, so what a checkpoint holds is sound. Its tensors are
+checked too, by whoever saves them.
 
 Several processes started by torchrun train one model together (`ranks`): each takes its share of a step's items and
 ends the step with the same weights; the first one tells and saves.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +25,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from finetune_api.conditions import Reason
+from finetune_trainer.cadence import Cadence
+from finetune_trainer.changes import changed_settings
 from finetune_trainer.data.plan import Step, micro_batches, plan_digest, shares
 from finetune_trainer.errors import InfrastructureError, StopRequested
 from finetune_trainer.hyperparameters import Hyperparameters
+from finetune_trainer.manifest import Execution
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.packing import enable_packing
 from finetune_trainer.ranks import Ranks
@@ -33,6 +38,7 @@ from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
 
+LOG: Final = logging.getLogger(__name__)
 _VALIDATIONS: Final = 4
 """How often the validation loss is measured, evenly spread, the end included."""
 
@@ -48,6 +54,8 @@ class TrainingOutcome:
     validation_loss: float | None
     tokens_per_second: float
     """Of this attempt; 0 where it had no step left to do."""
+    execution_changes: str
+    """How this attempt computes steps otherwise than the one that it goes on from; empty where it does not."""
     resumed_from_step: int | None
 
 
@@ -68,13 +76,15 @@ def train(
     should_stop: Callable[[], bool],
     on_checkpoint: Callable[[LoopState], None],
     every_steps: int | None,
+    every_minutes: float | None = None,
+    may_save: Callable[[], bool] = lambda: True,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingOutcome:
     """Train what `model` has to train in place over `plan`, from `state` if given.
 
-    `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state after every `every_steps` steps,
-    where that is given, after the last, and when `should_stop` asks for it. Of several processes each is given the same
-    `state`, only the first calls the two, and all stop when one is asked to.
+    `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state when one is due (`cadence`) and
+    `may_save`, after the last step, and when `should_stop` asks for it. Of several processes each is given the same
+    `state`, only the first calls these three, and all save and stop when one is to.
 
     Raises:
         DivergedError: a loss or gradient is not finite.
@@ -83,7 +93,8 @@ def train(
     """
     run = _Run(model=model, task=task, validation=validation, settings=settings, plan=plan, state=state, clock=clock)
     if not run.ranks.is_first:
-        on_log, on_checkpoint = _ignore, _ignore
+        on_log, on_checkpoint, may_save = _ignore, _ignore, lambda: False
+    cadence = Cadence(every_minutes, every_steps, step=run.counters.step, now=clock())
     while run.counters.step < len(plan):
         if run.ranks.any(should_stop()):
             run.settle(on_log, should_stop)
@@ -91,11 +102,13 @@ def train(
             raise _stopped(run.counters.step, len(plan))
         run.step()
         step = run.counters.step
-        saving = step == len(plan) or (every_steps is not None and step % every_steps == 0)
+        due = may_save() and cadence.is_due(step, clock())
+        saving = run.ranks.any(due) or step == len(plan)
         if saving or run.is_validation_point() or run.ranks.any(run.reader.due()):
             run.settle(on_log, should_stop)
         if saving:
             on_checkpoint(run.state())
+            cadence.saved(step, clock())
             run.reader.restart()
     return run.outcome()
 
@@ -122,6 +135,10 @@ class _Run:
         self.optimizer = self.accelerator.prepare_optimizer(_optimizer(model, settings))
         self.packing = settings.packing == "auto" and enable_packing(model, _longest(task, validation))
         self.counters = Counters(plan_digest=plan_digest(plan))
+        self.execution = Execution(
+            world_size=self.ranks.count, packing=self.packing, micro_batch_tokens=micro_batch_tokens(settings)
+        )
+        self.execution_changes = ""
         self.resumed_from_step: int | None = None
         if state is not None:
             self._resume(state)
@@ -171,7 +188,8 @@ class _Run:
 
     def state(self) -> LoopState:
         """Everything that a resumed run needs."""
-        return snapshot(self.counters, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer)
+        model = self.accelerator.unwrap_model(self.model)
+        return snapshot(self.counters, model, self.optimizer.optimizer, self.execution)
 
     def outcome(self) -> TrainingOutcome:
         """The finished loop in numbers."""
@@ -182,6 +200,7 @@ class _Run:
             final_loss=self.counters.loss if self.counters.loss is not None else math.nan,
             validation_loss=self.counters.validation_loss,
             tokens_per_second=self.reader.tokens_per_second(),
+            execution_changes=self.execution_changes,
             resumed_from_step=self.resumed_from_step,
         )
 
@@ -227,6 +246,11 @@ class _Run:
         restore(state, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer)
         self.counters = state.counters
         self.resumed_from_step = state.counters.step
+        if state.execution is not None:
+            was, now = (each.model_dump(mode="json") for each in (state.execution, self.execution))
+            self.execution_changes = changed_settings(was, now)
+        if self.execution_changes:
+            LOG.info("going on in another way, with the same result but for rounding: %s", self.execution_changes)
 
 
 @torch.inference_mode()

@@ -5,14 +5,19 @@ and count for nothing until a manifest with their sizes and SHA-256 names them.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+from pydantic import Field, JsonValue
 
 from finetune_api.base import Message
 from finetune_api.report import TrainerReport
 from finetune_trainer.storage import Storage
+
+LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,8 @@ class Identity:
 
     spec_digest: str
     data_digest: str
+    settings: dict[str, JsonValue] = field(default_factory=dict, compare=False)
+    """What the spec's digest is over, to tell people what differs; empty where it is not known."""
 
 
 class FileEntry(Message):
@@ -34,13 +41,30 @@ class FileEntry(Message):
     """Hex."""
 
 
+class Execution(Message):
+    """How steps are computed: another way gives the same result but for rounding, and what dropout draws."""
+
+    world_size: int
+    """Processes that train together."""
+    packing: bool
+    """Whether rows were packed without padding, as the probe of this run decided."""
+    micro_batch_tokens: int
+    random_state: str = "none is kept: every step seeds from (seed, step, rank)"
+    """For people who look for it."""
+
+
 class CheckpointManifest(Message):
     """The commit of one checkpoint, `manifest.json` beside its files."""
 
     schema_version: Literal["1"] = "1"
     spec_digest: str
     data_digest: str
+    settings: dict[str, JsonValue] = Field(default={})
+    """What the spec's digest is over."""
     plan_digest: str
+    """Of the order in which rows are learnt from, the data cursor's axis: the step says how far along."""
+    execution: Execution | None = None
+    """How the steps up to here were computed."""
     epoch: int
     step: int
     saved_at: str
@@ -49,7 +73,7 @@ class CheckpointManifest(Message):
     @property
     def identity(self) -> Identity:
         """Whose state this is."""
-        return Identity(self.spec_digest, self.data_digest)
+        return Identity(self.spec_digest, self.data_digest, self.settings)
 
 
 class FinalManifest(Message):
@@ -58,6 +82,8 @@ class FinalManifest(Message):
     schema_version: Literal["1"] = "1"
     spec_digest: str
     data_digest: str
+    settings: dict[str, JsonValue] = Field(default={})
+    """What the spec's digest is over."""
     namespace: str
     name: str
     epoch: int
@@ -71,14 +97,17 @@ class FinalManifest(Message):
     @property
     def identity(self) -> Identity:
         """Whose result this is."""
-        return Identity(self.spec_digest, self.data_digest)
+        return Identity(self.spec_digest, self.data_digest, self.settings)
 
 
-def upload_files(storage: Storage, directory: Path, prefix: str, names: Iterable[str]) -> list[FileEntry]:
-    """Upload the named files of a directory, and describe what was uploaded."""
+def upload_files(
+    storage: Storage, directory: Path, prefix: str, names: Iterable[str], what: str = ""
+) -> list[FileEntry]:
+    """Upload the named files of a directory, and describe what was uploaded; the log calls them `what`, or by URI."""
     entries = []
     for name in names:
         path = directory / name
+        LOG.info("uploading %s: %s", what or prefix, name)
         storage.upload(path, prefix + name)
         entries.append(FileEntry(name=name, size=path.stat().st_size, sha256=file_sha256(path)))
     return entries

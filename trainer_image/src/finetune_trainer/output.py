@@ -10,13 +10,22 @@ from typing import Final, NoReturn
 
 from pydantic import ValidationError
 
+from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_api.layout import OutputLayout
+from finetune_trainer.changes import changed_settings
 from finetune_trainer.errors import SettingsError, TrainerError
 from finetune_trainer.manifest import CheckpointManifest, FinalManifest, Identity
 from finetune_trainer.storage import Storage
 
 LOG: Final = logging.getLogger(__name__)
+
+
+class Owner(Message):
+    """Content of `owner.json` beside checkpoints that lie outside their output."""
+
+    output: str
+    """`spec.output.uri`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,9 @@ def finished_result(storage: Storage, layout: OutputLayout, mine: Identity) -> F
     if content is None:
         for checkpoint in checkpoints(storage, layout):
             if checkpoint.manifest.identity != mine:
-                _refuse(checkpoint.prefix, "a checkpoint", checkpoint.manifest.identity, mine)
+                _refuse(
+                    checkpoint.prefix, "a checkpoint", checkpoint.manifest.identity, mine, _checkpoint_field(layout)
+                )
         return None
     try:
         found = FinalManifest.model_validate_json(content)
@@ -69,22 +80,73 @@ def checkpoints(storage: Storage, layout: OutputLayout) -> list[CommittedCheckpo
 def remove_checkpoints(storage: Storage, layout: OutputLayout) -> None:
     """Remove checkpoints and kept measurements, once the result is committed and nothing resumes any more.
 
-    The result stands: what cannot be removed is logged and stays.
+    The result stands: what cannot be removed is logged and stays. So does what another output owns.
     """
-    for prefix in (layout.checkpoints, layout.evaluations):
-        try:
+    owned = [layout.evaluations]
+    try:
+        if not _foreign_owner(storage, layout):
+            owned.append(layout.checkpoints)
+        for prefix in owned:
             storage.delete(item.uri for item in storage.list_objects(prefix))
-        except TrainerError as error:
-            LOG.warning("something is left under %s: %s", prefix, error.message)
+    except TrainerError as error:
+        LOG.warning("something is left under %s: %s", layout.root, error.message)
 
 
-def _refuse(uri: str, holds: str, theirs: Identity, mine: Identity) -> NoReturn:
+def claim_checkpoints(storage: Storage, layout: OutputLayout) -> None:
+    """Mark `spec.checkpoint.uri` as this output's own, where it lies outside the output; it is writable then.
+
+    Attempts of one output are fenced by their epochs, which two outputs count each for itself.
+
+    Raises:
+        SettingsError: OutputOccupied; checkpoints of another output lie there.
+        TrainerError: naming the field; it cannot be written to.
+
+    """
+    if layout.checkpoint_root == layout.root:
+        return
+    try:
+        if storage.write_if_absent(layout.checkpoint_owner, _owner(layout)):
+            return
+        found = _foreign_owner(storage, layout)
+    except TrainerError as error:
+        raise type(error)(
+            reason=error.reason, message=f"spec.checkpoint.uri: {error.message}", advice=error.advice
+        ) from error
+    raise SettingsError(
+        reason=Reason.OUTPUT_OCCUPIED,
+        message=f"spec.checkpoint.uri is in use: {layout.checkpoints} holds checkpoints of {found or 'another output'}",
+        advice="Choose another spec.checkpoint.uri, or delete what is under it if nobody needs it any more.",
+    )
+
+
+def _owner(layout: OutputLayout) -> bytes:
+    return Owner(output=layout.root).model_dump_json().encode()
+
+
+def _foreign_owner(storage: Storage, layout: OutputLayout) -> str:
+    """The output that the checkpoints belong to, if it is not this one; empty otherwise."""
+    content = storage.read(layout.checkpoint_owner) if layout.checkpoint_root != layout.root else None
+    if content is None or content == _owner(layout):
+        return ""
+    try:
+        return Owner.model_validate_json(content).output
+    except ValidationError:
+        return "another output"
+
+
+def _checkpoint_field(layout: OutputLayout) -> str:
+    return "spec.output.uri" if layout.checkpoint_root == layout.root else "spec.checkpoint.uri"
+
+
+def _refuse(uri: str, holds: str, theirs: Identity, mine: Identity, field: str = "spec.output.uri") -> NoReturn:
     if theirs.spec_digest == mine.spec_digest:
         difference = f"same spec, but its data was {theirs.data_digest} and is now {mine.data_digest}"
+    elif theirs.settings and (changed := changed_settings(theirs.settings, mine.settings)):
+        difference = changed
     else:
         difference = f"its spec digest is {theirs.spec_digest}, this job's is {mine.spec_digest}"
     raise SettingsError(
         reason=Reason.OUTPUT_OCCUPIED,
-        message=f"spec.output.uri is in use: {uri} holds {holds} ({difference})",
-        advice="Choose another spec.output.uri, or delete what is under it if nobody needs it any more.",
+        message=f"{field} is in use: {uri} holds {holds} ({difference})",
+        advice=f"Choose another {field}, or delete what is under it if nobody needs it any more.",
     )

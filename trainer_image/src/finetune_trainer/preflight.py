@@ -19,7 +19,7 @@ from finetune_trainer.forecast import forecast
 from finetune_trainer.gates import check_gates
 from finetune_trainer.methods.checks import check_method, check_method_on
 from finetune_trainer.model_files import context_length, load_tokenizer, require_context
-from finetune_trainer.output import finished_result
+from finetune_trainer.output import claim_checkpoints, finished_result
 from finetune_trainer.parent import fetch_parent
 from finetune_trainer.prepared_document import PreparedDocument, list_objects, write_document
 from finetune_trainer.prepared_store import remove_unused, store_root
@@ -78,6 +78,7 @@ def preflight(context: Context) -> TrainerReport:
         estimate=document.estimate,
     )
     _check_output(context, report)
+    claim_checkpoints(storage, context.layout)
     return report
 
 

@@ -3,12 +3,14 @@
 Progress is best effort: nothing waits for it.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
 from finetune_api.progress import Progress, Stage, encode
 
+LOG: Final = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 3.0
 
 
@@ -24,6 +26,7 @@ class ProgressLines:
 
     def stage(self, stage: Stage) -> None:
         """Say at once that another stage has begun."""
+        LOG.info("stage: %s", stage)
         self.update(self.progress.model_copy(update={"stage": stage}), now=True)
 
     def heartbeat(self) -> None:

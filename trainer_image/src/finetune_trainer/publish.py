@@ -84,6 +84,7 @@ def commit(
     manifest = FinalManifest(
         spec_digest=identity.spec_digest,
         data_digest=identity.data_digest,
+        settings=identity.settings,
         namespace=request.namespace,
         name=request.name,
         epoch=epoch.number,

@@ -1,6 +1,7 @@
 """What exact resume needs, as tensors and plain numbers: safetensors and JSON hold all of it, nothing is pickled.
 
-No random state is kept: every step seeds the generators from (seed, step).
+No random state is kept: every step seeds the generators from (seed, step, rank). Nor is the scheduler's: the learning
+rate is a function of the step.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from finetune_api.base import Message
 from finetune_api.conditions import Reason
-from finetune_trainer.errors import InfrastructureError
+from finetune_trainer.errors import DivergedError, InfrastructureError
+from finetune_trainer.manifest import Execution
 
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW knows about a parameter; its settings come from the spec."""
@@ -40,6 +42,23 @@ class LoopState:
     counters: Counters
     tensors: dict[str, Tensor]
     """On the CPU: `adapter/<parameter>` and `optimizer/<moment>/<parameter>`."""
+    execution: Execution | None = None
+    """How the steps up to here were computed; None where an earlier version did not say."""
+
+    def require_finite(self) -> None:
+        """Check every number of every tensor: a finite loss does not mean that all of them are.
+
+        Raises:
+            DivergedError: naming the tensor.
+
+        """
+        for name, tensor in self.tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise DivergedError(
+                    reason=Reason.DIVERGED,
+                    message=f"training diverged: {name} is not finite after step {self.counters.step}",
+                    advice="lower training.learningRate, raise training.warmupRatio or lower method.lora.alpha",
+                )
 
 
 def trainable(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -47,14 +66,17 @@ def trainable(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
-def snapshot(counters: Counters, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> LoopState:
+def snapshot(
+    counters: Counters, model: torch.nn.Module, optimizer: torch.optim.Optimizer, execution: Execution | None = None
+) -> LoopState:
     """A copy of the state that later steps do not change."""
     tensors = {}
     for name, parameter in trainable(model):
         tensors[f"adapter/{name}"] = parameter
         for moment, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{moment}/{name}"] = value
-    return LoopState(counters, {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()})
+    copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    return LoopState(counters, copies, execution)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ integrity is our own SHA-256 in the manifests, checked on every read that matter
 leaves this module; `storage_errors` has the translation.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
-from boto3.s3.transfer import TransferConfig
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -27,6 +28,8 @@ DELETE_BATCH: Final = 1000
 _CHANGED: Final = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
 """What services answer where an object is not, or no more, the one that a conditional write replaces."""
 _TRANSFER: Final = TransferConfig(multipart_chunksize=16 * 2**20, max_concurrency=8)
+_POLL_SECONDS: Final = 0.2
+"""How often an upload asks whether it is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,24 @@ class TaggedContent:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    uri: str
+    upload_id: str
+
+
+class _Done:
+    """Subscribes to a transfer (`s3transfer.subscribers`), and tells when it has ended, however it did."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def on_done(self, **_: Any) -> None:
+        self.event.set()
+
+
 class Storage:
     """Reads and writes objects by their `s3://` URI.
 
@@ -77,7 +98,7 @@ class Storage:
             credentials_dir: The mounted Secret, one file per key. Without one, boto3's own chain finds
                 the pod's workload identity.
             ca_file: Authority to trust; used where it exists.
-            check: Called while bytes of a download flow; what it raises ends the download.
+            check: Called while bytes flow; what it raises ends the download or upload.
 
         Raises:
             CredentialsError: The spec names a Secret that lacks a key.
@@ -109,6 +130,10 @@ class Storage:
             **_static_keys(spec, credentials_dir),
         )
         return cls(client, check)
+
+    def unstoppable(self) -> "Storage":
+        """The same storage, for transfers that a stop request must not end: those that save what was done."""
+        return Storage(self._client, lambda: None)
 
     def list_objects(self, prefix: str) -> list[StoredObject]:
         """Every object under a prefix, in order of key."""
@@ -147,8 +172,18 @@ class Storage:
     def upload(self, path: Path, uri: str) -> None:
         """Stream a file to an object."""
         bucket, key = split_uri(uri)
-        with translated("write", uri), path.open("rb") as source:
-            self._client.upload_fileobj(source, bucket, key, Config=_TRANSFER)
+        done = _Done()
+        with (
+            translated("write", uri),
+            path.open("rb") as source,
+            # Leaving by an exception aborts what is under way. `check` cannot be called while bytes flow, as it is for
+            # downloads: botocore takes whatever it raises there for a broken connection, and tries again.
+            create_transfer_manager(self._client, _TRANSFER) as manager,
+        ):
+            future = manager.upload(source, bucket, key, subscribers=[done])
+            while not done.event.wait(_POLL_SECONDS):
+                self._check()
+            future.result()
 
     def read(self, uri: str) -> bytes | None:
         """Read a small object; None where there is none."""
@@ -222,6 +257,24 @@ class Storage:
                 answer = self._client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
                 if refused := answer.get("Errors"):  # told one by one in an answer of 200
                     raise ClientError({"Error": refused[0]}, "DeleteObjects")
+
+    def open_uploads(self, prefix: str) -> list[OpenUpload]:
+        """Multipart uploads under a prefix that are under way, or were left behind."""
+        bucket, key = split_uri(prefix)
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key)
+        with translated("list uploads", prefix):
+            found = [item for page in pages for item in page.get("Uploads", [])]
+        return [OpenUpload(f"s3://{bucket}/{item['Key']}", item["UploadId"]) for item in found]
+
+    def abort_upload(self, upload: OpenUpload) -> None:
+        """Give up a multipart upload, and the room that its parts take; one that is gone is fine."""
+        bucket, key = split_uri(upload.uri)
+        with translated("abort the upload of", upload.uri):
+            try:
+                self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload.upload_id)
+            except ClientError as error:
+                if error_code(error) not in ("NoSuchUpload", "404"):
+                    raise
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from peft import PeftModel
 
 from finetune_api.report import TrainingSummary
 from finetune_trainer.artifact import SavedArtifact, save_artifact
-from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.context import Context
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_digest, plan_steps
@@ -35,7 +34,8 @@ from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.reporter import Reporter
-from finetune_trainer.state import LoopState, trainable
+from finetune_trainer.state import trainable
+from finetune_trainer.uploads import Uploads
 from finetune_trainer.verify import SAMPLE_ROWS
 
 LOG: Final = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Job:
     prepared: Prepared
     settings: Hyperparameters
     model_directory: Path
-    checkpoints: Checkpoints
+    checkpoints: Uploads
     reporter: Reporter
     parent: ParentAdapter | None = None
     """The adapter to go on from."""
@@ -89,7 +89,9 @@ def tune(job: Job) -> Tuned:
     dtype = resolve_dtype(spec.training.precision, device)
     examiner = _make_examiner(job)
     head = choose_head(spec.objective, job.prepared.encoder.tokenizer, job.prepared.train)
+    LOG.info("loading the base model")
     model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
+    _watch(job).check()
     check_context(model, _longest(job.prepared, examiner))
 
     job.reporter.stage("baseline")
@@ -113,6 +115,7 @@ def tune(job: Job) -> Tuned:
     job.context.draft.add(evaluation=evaluation)
     _write_examples(job.context.work_dir / EXAMPLES, examples)
 
+    _watch(job).check()
     sample = list(job.prepared.test[:SAMPLE_ROWS])
     artifacts = [_save(job, model, sample, "adapter" if isinstance(model, PeftModel) else "model")]
     if spec.output.merged:
@@ -144,7 +147,11 @@ def _make_examiner(job: Job) -> Examiner:
 
 
 def _watch(job: Job) -> Watch:
-    return Watch(job.reporter.heartbeat, job.context.stop.should_stop)
+    def beat() -> None:
+        job.reporter.heartbeat()
+        job.checkpoints.tell()
+
+    return Watch(beat, job.context.stop.should_stop)
 
 
 def _train(job: Job, model: Any) -> None:
@@ -159,11 +166,6 @@ def _train(job: Job, model: Any) -> None:
         repeats=_repeats(job),
     )
 
-    def save(state: LoopState) -> None:
-        saved = job.checkpoints.save(state)
-        job.context.draft.add(checkpoint=saved)
-        job.reporter.checkpoint(saved)
-
     state = job.checkpoints.restore(plan_digest(plan))
     if state is not None:
         job.reporter.resumed(state.counters.step)
@@ -176,8 +178,10 @@ def _train(job: Job, model: Any) -> None:
         state=state,
         on_log=job.reporter.step,
         should_stop=job.context.stop.should_stop,
-        on_checkpoint=save,
+        on_checkpoint=job.checkpoints.save,
         every_steps=job.context.request.spec.checkpoint.every_steps,
+        every_minutes=job.context.request.spec.checkpoint.every_minutes,
+        may_save=job.checkpoints.ready,
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
     job.context.draft.add(training=TrainingSummary(**asdict(outcome)))
