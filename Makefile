@@ -22,7 +22,7 @@ demo: $(STAMP) ## Set everything up, run one real fine-tune on a real cluster, s
 example: $(STAMP) ## Run another worked example there: NAME=review-sentiment, and JOB=generative.yaml for another job of it
 	@$(PY) -m examples.demo $(NAME) --job $(or $(JOB),finetunejob.yaml)
 
-test: $(STAMP) ## Set everything up, run every quick test and a seeded sample of the slow cluster cases
+test: $(STAMP) ## Set everything up, run every quick test and a seeded sample of the slow ones
 	@$(PY) -m localcluster prepare
 	$(PY) -m pytest
 

@@ -16,8 +16,8 @@ from finetune_operator.generate import TARGETS
 from localcluster import facts as cluster_facts
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE_MINUTES = 7
-"""Without --full, slow cases run for about this long."""
+CLUSTER_MINUTES, OTHER_MINUTES = 7, 3
+"""Without --full, slow cases on the cluster and slow cases without it run for about this long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,7 @@ class SlowRun:
     """Cases of one name are taken or left together."""
     minutes: float
     """What all of them take."""
+    on_cluster: bool
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,9 +46,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep a sample of the slow cases that the commit chooses: reproducible, and another one next time."""
     if config.getoption("--full"):
         return
-    runs = {item: SlowRun(**mark.kwargs) for item in items if (mark := item.get_closest_marker("slow"))}
+    runs = {
+        item: SlowRun(**mark.kwargs, on_cluster=item.get_closest_marker("cluster") is not None)
+        for item in items
+        if (mark := item.get_closest_marker("slow"))
+    }
     seed = config.getoption("--sample-seed") or _commit()
-    chosen = sample({run.name: run.minutes for run in runs.values()}, seed, SAMPLE_MINUTES)
+    chosen = set[str]()
+    for on_cluster, minutes in ((True, CLUSTER_MINUTES), (False, OTHER_MINUTES)):
+        cases = {run.name: run.minutes for run in runs.values() if run.on_cluster == on_cluster}
+        chosen |= sample(cases, seed, minutes)
     left_out = {item for item, run in runs.items() if run.name not in chosen}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))

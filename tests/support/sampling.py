@@ -1,7 +1,8 @@
 """Which slow cases a run takes: as many as fit a few minutes, chosen by a seed.
 
 A slow case is marked `slow(name=..., minutes=...)`. Cases that share a run (one fine-tune that several tests look at)
-share its name, cost its minutes once and are taken or left together.
+share its name, cost its minutes once and are taken or left together. Cases on the cluster and cases without it have
+minutes of their own: two hundred cheap ones would else leave no turn for a dear one.
 """
 
 import hashlib

@@ -89,25 +89,37 @@ class Bench:
 
     def start(self, request: TrainerRequest, credentials: Path | None = None) -> "Running":
         """Start a trainer and return at once."""
+        scratch = self.new_scratch()
+        command = [sys.executable, "-m", "finetune_trainer", *self.arguments(request, scratch, credentials)]
+        log = (scratch / "log").open("wb")
+        process = subprocess.Popen(command, env=self.environment(request), stdout=log, stderr=log)
+        log.close()
+        return Running(process, scratch)
+
+    def new_scratch(self) -> Path:
+        """A directory for one trainer."""
         scratch = self.scratch / f"run-{len(list(self.scratch.iterdir()))}"
         scratch.mkdir()
-        command = [
-            sys.executable, "-m", "finetune_trainer", request.kind, f"--work-dir={scratch / 'work'}",
+        return scratch
+
+    def arguments(self, request: TrainerRequest, scratch: Path, credentials: Path | None = None) -> list[str]:
+        """The command line after `python -m finetune_trainer`."""
+        return [
+            request.kind, f"--work-dir={scratch / 'work'}",
             f"--credentials-dir={credentials or self.s3.credentials_dir}",
             f"--ca-file={scratch / 'no-ca.crt'}", f"--termination-message-path={scratch / 'message'}",
         ]  # fmt: skip
+
+    def environment(self, request: TrainerRequest) -> dict[str, str]:
+        """The variables that a trainer starts with."""
         # Without byte code on disk, importing torch alone takes half a minute.
         dropped = ("AWS_", "FINETUNE_", "PYTHONDONTWRITEBYTECODE")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
-        environment = {
+        return {
             **inherited,
             "PYTHONPATH": f"{ROOT / 'operator/src'}:{ROOT / 'trainer_image/src'}",
             ENVIRONMENT_VARIABLE: request.model_dump_json(exclude_none=True),
         }
-        log = (scratch / "log").open("wb")
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        log.close()
-        return Running(process, scratch)
 
     def run(self, request: TrainerRequest, credentials: Path | None = None) -> Outcome:
         """Run a trainer to its end."""

@@ -1,9 +1,13 @@
 """One S3 server and one tiny model for all runs of the trainer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fault_proxy import fault_proxy
+from killed_run import BreakableJob
 from s3_server import S3Server, s3  # noqa: F401  the fixture
+from trainer_fork import ForkServer
 from trainer_run import WHOLE, Bench, Finished, add_rows
 
 from finetune_api.exit_codes import ExitCode
@@ -23,3 +27,10 @@ def finished(bench: Bench) -> Finished:
     training = bench.run(bench.after(preflight, "whole", **WHOLE))
     assert training.code == ExitCode.SUCCESS, training.output
     return Finished(bench, preflight, training)
+
+
+@pytest.fixture(scope="session")
+def breakable(bench: Bench) -> Iterator[BreakableJob]:
+    """A job to be killed and resumed, behind a proxy that injects faults."""
+    with fault_proxy(bench.s3.endpoint) as proxy:
+        yield BreakableJob(bench, proxy, ForkServer())

@@ -83,6 +83,7 @@ def _verify(options: argparse.Namespace, stop: StopSignal) -> int:
     except Exception as error:
         failure = as_trainer_error(error)
         _log_failure(failure, error)
+        sys.stdout.write(failure.failure().model_dump_json() + "\n")
         return int(failure.exit_code)
     sys.stdout.write(score.model_dump_json() + "\n")
     return 0

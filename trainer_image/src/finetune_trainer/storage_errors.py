@@ -2,6 +2,7 @@
 
     no such bucket                          SettingsError       BucketNotFound
     403, unknown or wrong key, no identity  CredentialsError    AccessDenied
+    no room in the bucket or the service    InfrastructureError StorageUnavailable
     no connection, TLS, 5xx, the rest       InfrastructureError StorageUnavailable
 
 Messages name the action, the bucket and the key. The server's own text stays out: some services repeat the
@@ -26,6 +27,8 @@ _BAD_KEYS: Final = {
     "TokenRefreshRequired",
 }
 _DENIED: Final = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
+_FULL: Final = {"507", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"}
+"""What Ceph (with a status of 403) and MinIO say; Amazon's S3 has no quota."""
 
 
 @contextmanager
@@ -71,6 +74,12 @@ def _from_answer(error: ClientError, action: str, uri: str) -> TrainerError:
             message=f"cannot {action} {uri}: S3 answers 403; either the identity may not {action} there, "
             f"or bucket {bucket!r} does not exist",
             advice=f"Check the bucket's name, and allow this identity to {action} in it.",
+        )
+    if code in _FULL:
+        return InfrastructureError(
+            reason=Reason.STORAGE_UNAVAILABLE,
+            message=f"cannot {action} {uri}: there is no room in bucket {bucket!r} ({code})",
+            advice="Free room there or raise its quota; the next attempt goes on from the last checkpoint.",
         )
     return _unavailable(action, uri, code)
 

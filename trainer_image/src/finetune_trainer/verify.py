@@ -9,16 +9,20 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
+from pydantic import ValidationError
+
 from finetune_api.base import Message
 from finetune_api.conditions import Reason
+from finetune_api.report import Failure
 from finetune_trainer.context import Context
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
-from finetune_trainer.errors import InfrastructureError
+from finetune_trainer.errors import CredentialsError, InfrastructureError, OutOfMemoryError_, TrainerError
 from finetune_trainer.hyperparameters import Hyperparameters
 
 LOG: Final = logging.getLogger(__name__)
@@ -26,6 +30,12 @@ SAMPLE_ROWS: Final = 64
 TOLERANCE: Final = 1e-3
 """Largest accepted difference of the mean loss."""
 _POLL_SECONDS: Final = 0.2
+_NOT_OF_THE_ARTIFACT: Final[Mapping[Reason, type[TrainerError]]] = {
+    Reason.STORAGE_UNAVAILABLE: InfrastructureError,
+    Reason.ACCESS_DENIED: CredentialsError,
+    Reason.OUT_OF_MEMORY: OutOfMemoryError_,
+}
+"""Reasons for which the clean process can fail though the artifact is sound."""
 
 
 class SampleSequence(Message):
@@ -87,6 +97,7 @@ def verify(context: Context, sample: Sample, expected_loss: float, options: list
 
     Raises:
         InfrastructureError: ArtifactMismatch.
+        TrainerError: The process could not read from S3, or has too little memory.
         StopRequested: SIGTERM came meanwhile.
 
     """
@@ -134,9 +145,25 @@ def _run(context: Context, command: list[str]) -> str:
         finally:
             process.kill()
         output = process.stdout.read() if process.stdout else ""
+    context.stop.check()  # where the whole process group is asked to stop, the process ends before the next look
     if process.returncode != 0:
-        raise _mismatch(f"it cannot be loaded and scored in a clean process (exit code {process.returncode})")
+        raise _told(output) or _mismatch(
+            f"it cannot be loaded and scored in a clean process (exit code {process.returncode})"
+        )
     return output
+
+
+def _told(output: str) -> TrainerError | None:
+    """Why the process failed by its own account, where that says nothing against the artifact."""
+    try:
+        failure = Failure.model_validate_json(output)
+    except ValidationError:
+        return None
+    if failure.reason not in _NOT_OF_THE_ARTIFACT:
+        return None
+    return _NOT_OF_THE_ARTIFACT[failure.reason](
+        reason=failure.reason, message=f"the artifact was to be verified: {failure.message}", advice=failure.advice
+    )
 
 
 def _mismatch(what: str) -> InfrastructureError:
