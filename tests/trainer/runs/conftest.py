@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkpointing import layout, storage  # noqa: F401  fixtures
 from fault_proxy import fault_proxy
 from killed_run import BreakableJob
 from s3_server import S3Server, s3  # noqa: F401  the fixture

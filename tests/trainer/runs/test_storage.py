@@ -1,5 +1,6 @@
 """What a real S3 server answers, as the trainer understands it."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_a_stop_request_ends_a_download(connect: Connect, tmp_path: Path) -> Non
     storage = connect(check=stop.check)
     with pytest.raises(StopRequested):
         storage.download(storage.list_objects("s3://team/big"), tmp_path)
+
+
+def test_a_stop_request_ends_an_upload_and_leaves_no_part_behind(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 40 * 2**20)
+    stop = StopSignal()
+    stop._handle(15, None)
+    storage = connect(check=stop.check)
+    slow = storage._client.upload_part
+    storage._client.upload_part = lambda **part: (time.sleep(0.5), slow(**part))[1]
+    with pytest.raises(StopRequested):
+        storage.upload(tmp_path / "big", "s3://team/stopped/big")
+    assert connect().list_objects("s3://team/stopped/") == []
+    assert connect().open_uploads("s3://team/stopped/") == []
+    assert connect().read("s3://team/stopped/big") is None
 
 
 def test_a_missing_bucket_is_told_apart_where_the_server_does(connect: Connect, tmp_path: Path) -> None:
