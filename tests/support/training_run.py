@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_model import tiny_config
 from torch import Tensor
 from trainer_settings import hyperparameters
@@ -28,9 +29,10 @@ from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.loop import train
+from finetune_trainer.manifest import Execution
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.objectives.language import LanguageTask
-from finetune_trainer.state import trainable
+from finetune_trainer.state import Counters, LoopState, trainable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +53,10 @@ class RunSettings:
     """Every process but the first starts from other adapter weights."""
     skewed_plan: bool = False
     """Every process but the first has a step less."""
+    go_on_from: str | None = None
+    """File of the state to start with."""
+    keep_in: str | None = None
+    """File for the state that the first process ends with."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,6 +69,8 @@ class Ended:
     norms: list[float]
     adapter: dict[str, Tensor]
     saved_steps: list[int]
+    execution_changes: str
+    """What a run that goes on computes otherwise."""
     error: str
     """Why it ended before its last step, empty if it did not."""
 
@@ -110,30 +118,47 @@ def _run(settings: RunSettings, rank: int) -> Ended:
         polls += 1
         return rank == settings.stop_rank and polls > settings.stop_step
 
-    error = ""
+    error, changes = "", ""
     try:
-        train(
+        outcome = train(
             model=model,
             task=LanguageTask(items),
             validation=LanguageTask(items[: settings.validation]) if settings.validation else None,
             settings=numbers,
             plan=[tuple(step) for step in settings.plan][: -1 if settings.skewed_plan and rank > 0 else None],
-            state=None,
+            state=_read(Path(settings.go_on_from)) if settings.go_on_from else None,
             on_log=logs.append,
             should_stop=should_stop,
             on_checkpoint=states.append,
             every_steps=10,
         )
+        changes = outcome.execution_changes
     except TrainerError as stopped:
         error = str(stopped)
+    if settings.keep_in and states:
+        _write(states[-1], Path(settings.keep_in))
     return Ended(
         losses=[log.loss for log in logs],
         validation_losses=[log.validation_loss for log in logs if log.validation_loss is not None],
         norms=[log.grad_norm for log in logs],
         adapter={name: parameter.detach().clone() for name, parameter in trainable(model)},
         saved_steps=[state.counters.step for state in states],
+        execution_changes=changes,
         error=error,
     )
+
+
+def _write(state: LoopState, path: Path) -> None:
+    save_file(state.tensors, path)
+    assert state.execution is not None
+    path.with_suffix(".json").write_text(
+        json.dumps([state.counters.model_dump_json(), state.execution.model_dump_json()])
+    )
+
+
+def _read(path: Path) -> LoopState:
+    counters, execution = json.loads(path.with_suffix(".json").read_text())
+    return LoopState(Counters.model_validate_json(counters), load_file(path), Execution.model_validate_json(execution))
 
 
 def run_in_processes(runs: Sequence[RunSettings], count: int, folder: Path) -> list[list[Ended]]:

@@ -1,7 +1,9 @@
 """The loop: exact resume, what is logged and saved, and when it ends. Its arithmetic is in `test_trajectories`."""
 
 import copy
+import itertools
 import math
+import time
 
 import pytest
 import torch
@@ -35,6 +37,9 @@ class Run:
         dropout=0.0,
         method=None,
         every=1000,
+        minutes=None,
+        may_save=lambda: True,
+        clock=time.monotonic,
         **changed,
     ):
         torch.manual_seed(0)
@@ -55,6 +60,7 @@ class Run:
         self.start = lambda: train(
             **arguments, plan=self.plan, state=state, on_log=self.logs.append,
             should_stop=self.poll, on_checkpoint=self.states.append, every_steps=every,
+            every_minutes=minutes, may_save=may_save, clock=clock,
         )  # fmt: skip
 
     def poll(self):
@@ -121,6 +127,42 @@ def test_a_state_is_not_changed_by_later_steps(tiny_config, make_rows):
     earlier, later = run.states[0].tensors, run.states[1].tensors
     assert earlier.keys() == later.keys()
     assert not all(torch.equal(earlier[name], later[name]) for name in earlier)
+
+
+def saved(run):
+    return [state.counters.step for state in run.states]
+
+
+def test_a_state_is_saved_when_the_last_one_is_so_old(tiny_config, make_rows):
+    """Every step takes twenty seconds: it is asked before each whether to stop."""
+    run = Run(tiny_config, make_rows(20), every=None, minutes=0.5, validation=0, clock=lambda: 20.0 * run.polls)
+    run.finish()
+    assert saved(run) == [2, 4, 6]
+
+
+def test_a_state_that_cannot_be_taken_is_taken_as_soon_as_it_can(tiny_config, make_rows):
+    asked = itertools.count(1)  # once after each step
+    run = Run(tiny_config, make_rows(20), every=2, may_save=lambda: next(asked) != 4).finish()
+    assert saved(run)[:3] == [2, 5, 6]
+
+
+def test_the_last_state_and_the_one_on_a_stop_request_do_not_wait(tiny_config, make_rows):
+    run = Run(tiny_config, make_rows(20), every=1, may_save=lambda: False).finish()
+    assert saved(run) == [len(run.plan)]
+    stopped = Run(tiny_config, make_rows(20), every=1, may_save=lambda: False, stop_at=2, validation=0)
+    with pytest.raises(StopRequested):
+        stopped.start()
+    assert saved(stopped) == [2]
+
+
+def test_what_saving_raises_ends_training_at_the_next_step(tiny_config, make_rows):
+    def superseded():
+        raise InfrastructureError(reason=Reason.SUPERSEDED, message="a newer attempt", advice="none")
+
+    run = Run(tiny_config, make_rows(20), may_save=superseded)
+    with pytest.raises(InfrastructureError, match="a newer attempt"):
+        run.start()
+    assert (saved(run), len(run.logs)) == ([], 0)
 
 
 def test_a_finished_run_has_a_checkpoint_after_its_last_step_and_resumes_to_no_step(tiny_config, make_rows):

@@ -12,6 +12,7 @@ forty of them, or less than the last bit of a loss.
 """
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,14 +70,66 @@ def test_a_wrong_normalisation_would_be_noticed(packed: Ended) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[list[Ended]]:
-    """Three runs by two processes each: the same as alone, one that is stopped, one that does not fit together."""
+def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs that are stopped in the middle leave their state."""
+    return tmp_path_factory.mktemp("states")
+
+
+@pytest.fixture(scope="module")
+def first_half(states: Path) -> Ended:
+    """A run alone that is stopped in the middle."""
+    return run(settings(validation=0, stop_rank=0, stop_step=STEPS // 2, keep_in=str(states / "of-one")))
+
+
+@pytest.fixture(scope="module")
+def two_processes(first_half: Ended, states: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[Ended]]:
+    """Runs by two processes each: the same as alone, one that is stopped, one that does not fit together, the second
+    half of one that was begun alone, and the first half of one that is to end alone.
+    """
     runs = [
         settings(skewed_start=True),
         settings(plan=UNEVEN, validation=0, stop_rank=1, stop_step=5),
         settings(skewed_plan=True),
+        settings(go_on_from=str(states / "of-one")),
+        settings(validation=0, stop_rank=1, stop_step=STEPS // 2, keep_in=str(states / "of-two")),
     ]
     return run_in_processes(runs, 2, Path(tmp_path_factory.mktemp("two-processes")))
+
+
+def assert_same_in_two_parts(first: Ended, second: Ended, expected: Ended) -> None:
+    assert f"asked to stop after step {STEPS // 2}" in first.error
+    whole = replace(
+        second,
+        losses=first.losses + second.losses,
+        norms=first.norms + second.norms,
+        validation_losses=expected.validation_losses[:2] + second.validation_losses,
+    )
+    assert_same_trajectory(whole, expected)
+
+
+def test_two_processes_go_on_where_one_was_stopped(
+    packed: Ended, first_half: Ended, two_processes: list[list[Ended]]
+) -> None:
+    second, _ = two_processes[3]
+    assert_same_in_two_parts(first_half, second, packed)
+    assert second.execution_changes == "worldSize was 1 and is 2"
+
+
+def test_one_process_goes_on_where_two_were_stopped(
+    packed: Ended, states: Path, two_processes: list[list[Ended]]
+) -> None:
+    second = run(settings(go_on_from=str(states / "of-two")))
+    assert_same_in_two_parts(two_processes[4][0], second, packed)
+    assert second.execution_changes == "worldSize was 2 and is 1"
+
+
+def test_a_run_goes_on_with_other_micro_batches_and_without_packing(
+    packed: Ended, first_half: Ended, states: Path
+) -> None:
+    padded = {"packing": "off", "micro_batch_tokens": 48}
+    second = run(settings(go_on_from=str(states / "of-one"), hyperparameters=padded))
+    assert_same_in_two_parts(first_half, second, packed)
+    assert second.execution_changes == "microBatchTokens was 96 and is 48, packing was true and is false"
 
 
 def test_two_processes_train_as_one(packed: Ended, two_processes: list[list[Ended]]) -> None:

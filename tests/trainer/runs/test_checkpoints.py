@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,8 @@ def test_a_stop_request_does_not_end_the_upload_of_a_checkpoint(
     )
     saved = attempt(stopping, layout, tmp_path)
     stop._handle(15, None)
+    upload_part = stopping._client.upload_part
+    stopping._client.upload_part = lambda **part: (time.sleep(0.5), upload_part(**part))[1]
     large = {"adapter/a": torch.ones(10 * 2**20)}  # several parts
     save(saved, dataclasses.replace(at(10), tensors=large))
     assert steps(stopping, layout) == [10]

@@ -44,18 +44,26 @@ def test_stopped_then_killed_then_damaged_the_adapter_is_bit_for_bit_that_of_an_
     assert len(metrics) == WHOLE["training"]["maxSteps"]
 
 
+APART = {**WHOLE, "checkpoint": {"everySteps": 10, "uri": "s3://team/zombie-checkpoints"}}
+
+
 def test_a_zombie_stops_before_it_commits_anything_more(bench: Bench) -> None:
     bench.put_rows("zombie", add_rows(120))
-    zombie = bench.start(bench.validated("zombie", **WHOLE))
+    zombie = bench.start(bench.validated("zombie", **APART))
     zombie.wait_for(lambda progress: progress.checkpoint is not None)
     bench.s3.put("zombie/out/epochs/0002.json", b"{}")
     outcome = zombie.wait()
     assert (outcome.code, outcome.report.failure.reason) == (ExitCode.INFRASTRUCTURE, Reason.SUPERSEDED)
     assert outcome.report.epoch == 1
     assert "manifest.json" not in bench.s3.keys("s3://team/zombie/out/")
+    assert outcome.report.checkpoint.uri.startswith(APART["checkpoint"]["uri"] + "/checkpoints/0001-")
+    assert outcome.report.checkpoint.size_bytes > 1000
 
 
-def test_checkpoints_of_another_spec_make_the_output_occupied(bench: Bench) -> None:
-    other = bench.preflight("zombie", **{**WHOLE, "training": {"seed": 7}})
+def test_checkpoints_of_another_spec_are_refused_naming_the_settings_that_differ(bench: Bench) -> None:
+    other = bench.preflight("zombie", **{**APART, "training": {"seed": 7, "learningRate": 0.001}})
     assert (other.code, other.report.failure.reason) == (ExitCode.SETTINGS, Reason.OUTPUT_OCCUPIED)
-    assert "a checkpoint" in other.report.failure.message
+    message = other.report.failure.message
+    assert message.startswith("spec.checkpoint.uri is in use: s3://team/zombie-checkpoints/")
+    assert "training.learningRate was 0.01 and is 0.001" in message
+    assert "training.seed was not set and is 7" in message

@@ -71,6 +71,15 @@ def missing_bucket(bench: Bench) -> Sections:
     return {"output": {"uri": "s3://no-such-bucket/out"}}
 
 
+def missing_checkpoint_bucket(bench: Bench) -> Sections:
+    return {"checkpoint": {"uri": "s3://no-such-bucket/checkpoints"}}
+
+
+def checkpoints_of_another(bench: Bench) -> Sections:
+    bench.s3.put("bad/shared/checkpoints/owner.json", b'{"output": "s3://team/theirs"}')
+    return {"checkpoint": {"uri": "s3://team/bad/shared"}}
+
+
 def unreachable_storage(bench: Bench) -> Sections:
     return {"storage": {"endpoint": "http://127.0.0.1:9"}}
 
@@ -89,6 +98,15 @@ CASES = {
     "pickled weights": Case(pickled_weights, ExitCode.SETTINGS, Reason.MODEL_INVALID, "safetensors"),
     # SeaweedFS answers 403 for a bucket that the identity has no right on, existing or not.
     "missing bucket": Case(missing_bucket, ExitCode.CREDENTIALS, Reason.ACCESS_DENIED, "'no-such-bucket'"),
+    "missing bucket for checkpoints": Case(
+        missing_checkpoint_bucket, ExitCode.CREDENTIALS, Reason.ACCESS_DENIED, "spec.checkpoint.uri: cannot"
+    ),
+    "checkpoints of another output": Case(
+        checkpoints_of_another,
+        ExitCode.SETTINGS,
+        Reason.OUTPUT_OCCUPIED,
+        "spec.checkpoint.uri is in use: s3://team/bad/shared/checkpoints/ holds checkpoints of s3://team/theirs",
+    ),
     "no connection": Case(
         unreachable_storage, ExitCode.INFRASTRUCTURE, Reason.STORAGE_UNAVAILABLE, "spec.storage.endpoint"
     ),

@@ -5,6 +5,8 @@ another cluster too. Anything of another job stays untouched and the job is refu
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -45,11 +47,12 @@ def finished_result(storage: Storage, layout: OutputLayout, mine: Identity) -> F
     """
     content = storage.read(layout.manifest)
     if content is None:
-        for checkpoint in checkpoints(storage, layout):
+        with _naming_checkpoint_uri(layout):
+            found_checkpoints = checkpoints(storage, layout)
+        for checkpoint in found_checkpoints:
             if checkpoint.manifest.identity != mine:
-                _refuse(
-                    checkpoint.prefix, "a checkpoint", checkpoint.manifest.identity, mine, _checkpoint_field(layout)
-                )
+                field = "spec.output.uri" if layout.checkpoint_root == layout.root else "spec.checkpoint.uri"
+                _refuse(checkpoint.prefix, "a checkpoint", checkpoint.manifest.identity, mine, field)
         return None
     try:
         found = FinalManifest.model_validate_json(content)
@@ -104,14 +107,10 @@ def claim_checkpoints(storage: Storage, layout: OutputLayout) -> None:
     """
     if layout.checkpoint_root == layout.root:
         return
-    try:
+    with _naming_checkpoint_uri(layout):
         if storage.write_if_absent(layout.checkpoint_owner, _owner(layout)):
             return
         found = _foreign_owner(storage, layout)
-    except TrainerError as error:
-        raise type(error)(
-            reason=error.reason, message=f"spec.checkpoint.uri: {error.message}", advice=error.advice
-        ) from error
     raise SettingsError(
         reason=Reason.OUTPUT_OCCUPIED,
         message=f"spec.checkpoint.uri is in use: {layout.checkpoints} holds checkpoints of {found or 'another output'}",
@@ -134,8 +133,16 @@ def _foreign_owner(storage: Storage, layout: OutputLayout) -> str:
         return "another output"
 
 
-def _checkpoint_field(layout: OutputLayout) -> str:
-    return "spec.output.uri" if layout.checkpoint_root == layout.root else "spec.checkpoint.uri"
+@contextmanager
+def _naming_checkpoint_uri(layout: OutputLayout) -> Iterator[None]:
+    """Where checkpoints lie outside the output, let S3's errors name the field that says so."""
+    try:
+        yield
+    except TrainerError as error:
+        if layout.checkpoint_root == layout.root:
+            raise
+        message = f"spec.checkpoint.uri: {error.message}"
+        raise type(error)(reason=error.reason, message=message, advice=error.advice) from error
 
 
 def _refuse(uri: str, holds: str, theirs: Identity, mine: Identity, field: str = "spec.output.uri") -> NoReturn:
