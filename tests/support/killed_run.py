@@ -220,7 +220,7 @@ class BreakableJob:
     def start(self, launch: Launch | None = None) -> Attempt:
         """Start an attempt."""
         scratch = self.bench.new_scratch()
-        newest = self.newest_checkpoint()
+        newest = next(iter(self.whole_checkpoints()), None)
         arguments = self.bench.arguments(self.request, scratch)
         process = (launch or self.launch)(arguments, self.bench.environment(self.request), scratch / "log")
         return Attempt(process, scratch, newest)
@@ -238,10 +238,15 @@ class BreakableJob:
             assert last.executed == STEPS - committed
         return last
 
-    def newest_checkpoint(self) -> Checkpoint | None:
-        """Look up the newest checkpoint that is whole, without the trainer's code."""
+    def whole_checkpoints(self) -> list[Checkpoint]:
+        """Look up every checkpoint that is whole, newest first, without the trainer's code."""
         whole = [found for found in map(self._checkpoint, self.keys("checkpoints/")) if found]
-        return max(whole, key=lambda each: (each.step, each.prefix), default=None)
+        return sorted(whole, key=lambda each: (each.step, each.prefix), reverse=True)
+
+    def begun_checkpoints(self) -> list[str]:
+        """Prefixes of the checkpoints whose upload has begun in this trial, in that order."""
+        begun = (re.search(r"/out/(checkpoints/[^/]+/)", seen.path) for seen in self.proxy.log if seen.method == "PUT")
+        return list(dict.fromkeys(self.root + found[1] for found in begun if found))
 
     def _checkpoint(self, key: str) -> Checkpoint | None:
         if not key.endswith("/manifest.json"):

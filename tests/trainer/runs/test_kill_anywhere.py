@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import pytest
 from fault_proxy import Hold, Place, Rule
-from killed_run import ADAPTER, EVERY, STEPS, Attempt, BreakableJob, Ended, command_line
+from killed_run import ADAPTER, STEPS, Attempt, BreakableJob, Ended, command_line
 
 from finetune_api.exit_codes import ExitCode
 
-SECOND = r"checkpoints/0001-00000020"
-"""Where the second checkpoint lies."""
+FIRST_COMMIT = r"checkpoints/.*/manifest.json"
+"""What comes after the first of these is the second checkpoint's; of which step that is, the uploads' pace decides."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Phase:
     """A moment of a run, and what is left of it for the next attempt."""
 
     kill: Line | Request
-    resumed_step: int
-    """The checkpoint that the next attempt goes on from; 0 where there is none."""
+    checkpoint: int
+    """Which checkpoint the next attempt goes on from, counted from 1; 0 is none, LAST that of the last step."""
     seen: str
     """The log has this when it is killed."""
     unseen: str = "never"
@@ -54,7 +54,7 @@ class Phase:
 
 def upload(name: str, place: Place = "request") -> Request:
     """A file of the second checkpoint is on its way."""
-    return Request("PUT", f"{SECOND}/{name}", place)
+    return Request("PUT", f"checkpoints/.*/{name}", place, after=FIRST_COMMIT)
 
 
 def result(name: str, place: Place = "request") -> Request:
@@ -66,7 +66,15 @@ CLAIMED, LOADING = "this is attempt 1", "loading the base model"
 BASELINE, TRAINING, EVALUATING, VERIFYING = (
     f'"stage":"{stage}"' for stage in ("baseline", "training", "evaluating", "verifying")
 )
-FIRST_SAVED, SECOND_SAVED = "checkpoint of step 10 is committed", "checkpoint of step 20 is committed"
+
+
+def saved(count: int) -> str:
+    """So many checkpoints are committed."""
+    return "(?s)" + ".*".join([r"checkpoint of step \d+ is committed"] * count)
+
+
+TOLD_OF_TWO = r'(?s)"checkpoint":{"step":(\d+),.*"checkpoint":{"step":(?!\1,)'
+LAST = -1
 COMMITTED = "the result is committed"
 
 PHASES = {
@@ -75,29 +83,29 @@ PHASES = {
     "download of the data": Phase(Request("GET", ".prepared/.*/train", "answer"), 0, CLAIMED, LOADING),
     "load": Phase(Line(LOADING), 0, LOADING, BASELINE),
     "baseline": Phase(Line(BASELINE), 0, BASELINE, TRAINING),
-    "first steps": Phase(Line("rows are packed"), 0, TRAINING, FIRST_SAVED),
-    "mid-step": Phase(Line(SECOND_SAVED, 0.15), 20, SECOND_SAVED, "checkpoint of step 30 is committed"),
-    "upload of state.safetensors": Phase(upload("state.safetensors"), 10, FIRST_SAVED, SECOND_SAVED),
-    "upload of counters.json": Phase(upload("counters.json"), 10, FIRST_SAVED, SECOND_SAVED),
-    "upload of a checkpoint's metrics.jsonl": Phase(upload("metrics.jsonl"), 10, FIRST_SAVED, SECOND_SAVED),
-    "upload of a checkpoint's manifest.json": Phase(upload("manifest.json"), 10, FIRST_SAVED, SECOND_SAVED),
-    "commit of a checkpoint, answer lost": Phase(upload("manifest.json", "answer"), 20, FIRST_SAVED, SECOND_SAVED),
-    "removal of an old checkpoint": Phase(Request("POST", "delete", "answer"), 30, SECOND_SAVED, EVALUATING),
-    "evaluation": Phase(Line(EVALUATING), STEPS, EVALUATING, '"stage":"uploading"'),
+    "first steps": Phase(Line("rows are packed"), 0, TRAINING, saved(1)),
+    "mid-step": Phase(Line(TOLD_OF_TWO, 0.03), 2, saved(2), saved(3)),
+    "upload of state.safetensors": Phase(upload("state.safetensors"), 1, saved(1), saved(2)),
+    "upload of counters.json": Phase(upload("counters.json"), 1, saved(1), saved(2)),
+    "upload of a checkpoint's metrics.jsonl": Phase(upload("metrics.jsonl"), 1, saved(1), saved(2)),
+    "upload of a checkpoint's manifest.json": Phase(upload("manifest.json"), 1, saved(1), saved(2)),
+    "commit of a checkpoint, answer lost": Phase(upload("manifest.json", "answer"), 2, saved(1), saved(2)),
+    "removal of an old checkpoint": Phase(Request("POST", "delete", "answer"), 3, saved(2), EVALUATING),
+    "evaluation": Phase(Line(EVALUATING), LAST, EVALUATING, '"stage":"uploading"'),
     "upload of adapter_config.json": Phase(
-        result("runs/0001/adapter/adapter_config.json"), STEPS, EVALUATING, VERIFYING
+        result("runs/0001/adapter/adapter_config.json"), LAST, EVALUATING, VERIFYING
     ),
-    "upload of adapter_model.safetensors": Phase(result(f"runs/0001/{ADAPTER}"), STEPS, EVALUATING, VERIFYING),
-    "upload of metrics.jsonl": Phase(result("runs/0001/metrics.jsonl"), STEPS, EVALUATING, VERIFYING),
-    "upload of examples.jsonl": Phase(result("runs/0001/examples.jsonl"), STEPS, EVALUATING, VERIFYING),
+    "upload of adapter_model.safetensors": Phase(result(f"runs/0001/{ADAPTER}"), LAST, EVALUATING, VERIFYING),
+    "upload of metrics.jsonl": Phase(result("runs/0001/metrics.jsonl"), LAST, EVALUATING, VERIFYING),
+    "upload of examples.jsonl": Phase(result("runs/0001/examples.jsonl"), LAST, EVALUATING, VERIFYING),
     "verification in its own process": Phase(
-        Request("GET", f"runs/0001/{ADAPTER}", "answer"), STEPS, VERIFYING, COMMITTED
+        Request("GET", f"runs/0001/{ADAPTER}", "answer"), LAST, VERIFYING, COMMITTED
     ),
-    "upload of report.json": Phase(result("runs/0001/report.json"), STEPS, "read back from S3 scores", COMMITTED),
-    "final commit": Phase(result("manifest.json"), STEPS, "read back from S3 scores", COMMITTED),
-    "final commit, answer lost": Phase(result("manifest.json", "answer"), STEPS, "read back from S3 scores", COMMITTED),
+    "upload of report.json": Phase(result("runs/0001/report.json"), LAST, "read back from S3 scores", COMMITTED),
+    "final commit": Phase(result("manifest.json"), LAST, "read back from S3 scores", COMMITTED),
+    "final commit, answer lost": Phase(result("manifest.json", "answer"), LAST, "read back from S3 scores", COMMITTED),
     "removal of all checkpoints": Phase(
-        Request("POST", "delete", "answer", after="/out/manifest.json"), STEPS, COMMITTED
+        Request("POST", "delete", "answer", after="/out/manifest.json"), LAST, COMMITTED
     ),
 }
 COMMITTED_BEFORE_THE_KILL = {"final commit, answer lost", "removal of all checkpoints"}
@@ -134,16 +142,21 @@ def test_killed_inside_a_phase_the_job_ends_as_if_unbroken(name: str, breakable:
     assert killed.outcome.code == -signal.SIGKILL
     assert re.search(phase.seen, killed.log), killed.log
     assert not re.search(phase.unseen, killed.log), killed.log
+    begun = breakable.begun_checkpoints()
     last = breakable.finish(command_line)
     assert last.outcome.report.adopted == (name in COMMITTED_BEFORE_THE_KILL)
-    if not last.outcome.report.adopted:
-        assert (last.newest.step if last.newest else 0) == phase.resumed_step
+    if phase.checkpoint == 0:
+        assert last.newest is None
+    elif not last.outcome.report.adopted:
+        assert last.newest is not None
+        assert last.newest.prefix == begun[phase.checkpoint if phase.checkpoint == LAST else phase.checkpoint - 1]
+        assert (last.newest.step == STEPS) == (phase.checkpoint == LAST)
 
 
 def test_the_table_has_every_file_that_a_run_uploads(breakable: BreakableJob) -> None:
     places = [phase.kill.path for phase in PHASES.values() if isinstance(phase.kill, Request)]
-    second = {key for key in breakable.uploaded if not key.startswith("checkpoints/") or re.match(SECOND, key)}
-    assert [key for key in sorted(second) if not any(re.search(place, f"/out/{key}") for place in places)] == []
+    uploaded = sorted(f"/out/{key}" for key in breakable.uploaded)
+    assert [key for key in uploaded if not any(re.search(place, key) for place in places)] == []
 
 
 def at_random(seed: int, job: BreakableJob, number: signal.Signals) -> tuple[Attempt, random.Random]:
@@ -193,7 +206,7 @@ STOPS = {
     "download of the model": Request("GET", "model.safetensors", "answer"),
     "load": Line(LOADING),
     "baseline": Line(BASELINE),
-    "steps": Line(SECOND_SAVED, 0.15),
+    "steps": Line(TOLD_OF_TWO, 0.03),
     "upload of a checkpoint": upload("state.safetensors"),
     "evaluation": Line(EVALUATING),
     "upload of the adapter": result(f"runs/0001/{ADAPTER}"),
@@ -227,12 +240,9 @@ def two_checkpoints(breakable: BreakableJob) -> dict[str, bytes]:
     """The output of a job that was killed after its third checkpoint, of which it keeps two."""
     breakable.begin()
     attempt = breakable.start()
-    attempt.wait_for('"checkpoint":{"step":30')
+    attempt.wait_for(saved(3))
     assert attempt.signal(signal.SIGKILL)
     attempt.wait()
-    newest = breakable.newest_checkpoint()
-    assert newest is not None
-    assert newest.step >= 3 * EVERY
     return breakable.snapshot()
 
 
@@ -249,16 +259,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 ) -> None:
     breakable.begin()
     breakable.put(two_checkpoints)
-    newest = breakable.newest_checkpoint()
-    assert newest is not None
+    newest, before, *_ = breakable.whole_checkpoints()
     key = f"{newest.prefix}{file}".removeprefix(breakable.root)
     damaged = DAMAGES[damage](two_checkpoints[key])
     breakable.remove([key])
     if damaged is not None:
         breakable.put({key: damaged})
-    last = breakable.finish()
-    assert last.newest is not None
-    assert last.newest.step == newest.step - EVERY
+    assert breakable.finish().newest == before
 
 
 @pytest.mark.slow(name="every checkpoint damaged", minutes=0.3)

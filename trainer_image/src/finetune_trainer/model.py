@@ -1,6 +1,5 @@
 """The base model: where it computes, in which precision, and what it is made of."""
 
-import logging
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,8 +12,6 @@ from finetune_api.conditions import Reason
 from finetune_trainer.errors import InfrastructureError
 from finetune_trainer.methods.quantized import prepare_quantized, quantization
 from finetune_trainer.model_files import check_model_files, first_line, model_invalid, require_context
-
-LOG: Final = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -55,7 +52,6 @@ def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device, four
 
     """
     check_model_files({path.name for path in directory.iterdir()}, "the model directory")
-    LOG.info("loading the base model")
     quantized = quantization() if four_bit else None
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
