@@ -1,5 +1,7 @@
 """The termination message always fits, and what matters most is dropped last."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from finetune_api.report import (
     DataSummary,
     EvaluationResult,
     Failure,
+    GateResult,
     MetricResult,
     RivalResult,
     SavedCheckpoint,
@@ -108,3 +111,42 @@ def test_a_verdict_needs_an_interval_without_zero(
     low: float, high: float, higher_is_better: bool, verdict: str
 ) -> None:
     assert metric("any", low, high, higher_is_better=higher_is_better).verdict == verdict
+
+
+def gated(held: int, failed: int, **fields: object) -> TrainerReport:
+    gates = [
+        GateResult(metric="m" * 64, wanted="tuned - baseline >= 0.123456789 at the lower end of the interval",
+                   actual=1 / 3, passed=index >= failed)
+        for index in range(held + failed)
+    ]  # fmt: skip
+    evaluation = LARGEST.evaluation.model_copy(update={"gates": gates})
+    return LARGEST.model_copy(update={"evaluation": evaluation, **fields})
+
+
+def test_whether_each_gate_held_outlives_all_metrics_but_the_headline() -> None:
+    report = gated(2, 2)
+    kept = TrainerReport.model_validate_json(compact(report)).evaluation
+    assert [gate.passed for gate in kept.gates] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("held", "failed"), [(16, 0), (0, 16), (15, 1), (8, 8)])
+def test_a_report_with_every_gate_and_the_longest_uris_fits_and_says_whether_all_held(held: int, failed: int) -> None:
+    promoted = LARGEST.artifact.model_copy(update={"promoted_uri": LONGEST_URI[:915]})
+    text = compact(gated(held, failed, artifact=promoted))
+    assert len(text.encode()) <= TERMINATION_MESSAGE_BYTES
+    gates = TrainerReport.model_validate_json(text).evaluation.gates
+    assert gates
+    assert all(gate.passed for gate in gates) is (failed == 0)
+
+
+def test_what_failed_gates_wanted_outlives_what_the_others_did() -> None:
+    usual = gated(8, 2, artifact=None, report_uri="s3://bucket/report.json", checkpoint=None)
+    kept = TrainerReport.model_validate_json(compact(usual)).evaluation.gates
+    assert [bool(gate.wanted) for gate in kept] == [True] * 2 + [False] * 8
+
+
+def test_a_number_that_is_not_finite_survives_the_way_to_the_operator() -> None:
+    lost = report(evaluation=EvaluationResult(rows=1, metrics=[metric("loss", float("nan"), float("inf"))]))
+    found = TrainerReport.model_validate_json(compact(lost)).evaluation.metrics[0]
+    assert math.isnan(found.low)
+    assert math.isinf(found.high)

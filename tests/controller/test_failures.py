@@ -98,7 +98,7 @@ def child(*pods: o.Raw, **job: Any) -> Child:
     )
 
 
-def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_ten() -> None:
+def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_eight() -> None:
     now = datetime(2026, 1, 31, 13, tzinfo=UTC)
     first = merge([], child(o.ended("train", 20, name="first")), suspended=False, now=now)
     both = merge(first, child(o.running("train", name="second")), suspended=False, now=now)
@@ -108,7 +108,7 @@ def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_ten() -> None
     ended = merge(both, child(conditions=(o.condition("Complete"),)), suspended=False, now=now)
     assert (ended[1].outcome, ended[1].finished_at) == ("Succeeded", o.END)
     many = merge(both, child(*(o.ended("train", 75, name=f"p{n}") for n in range(30))), suspended=False, now=now)
-    assert [a.pod for a in many] == [f"p{n}" for n in range(20, 30)]
+    assert [a.pod for a in many] == [f"p{n}" for n in range(22, 30)]
 
 
 def test_a_pod_that_has_left_a_full_history_does_not_come_back() -> None:

@@ -26,6 +26,12 @@ METRIC: o.Raw = {
     "verdict": "inconclusive",
     "rivals": [{"name": name, "score": "1" * 20, "verdict": "inconclusive"} for name in ("few_shot", "parent")],
 }
+GATE: o.Raw = {
+    "metric": "m" * 40,
+    "wanted": "tuned - baseline >= 0.123456789 at the lower end of the interval",
+    "actual": "1" * 20,
+    "passed": True,
+}
 LONGEST: o.Raw = {
     "observedGeneration": 99,
     "phase": "Failed",
@@ -82,10 +88,18 @@ LONGEST: o.Raw = {
         "rows": 10**5,
         "metrics": [METRIC] * 10,
         "slices": [{"name": "n" * 40, "rows": 10**5, "baseline": "1" * 20, "tuned": "1" * 20}] * 16,
+        "gates": [GATE, {**GATE, "passed": False}] * 8,
     },
-    "artifact": {"kind": "adapter", "uri": URI, "digest": DIGEST, "sizeBytes": 10**13, "verified": True},
+    "artifact": {
+        "kind": "adapter",
+        "uri": URI,
+        "digest": DIGEST,
+        "sizeBytes": 10**13,
+        "verified": True,
+        "promotedUri": URI,
+    },
     "reportUri": URI,
-    "checkpoint": {"step": 10**7, "uri": URI, "savedAt": o.END},
+    "checkpoint": {"step": 10**7, "uri": URI, "savedAt": o.END, "sizeBytes": 10**13},
     "attempts": [
         {
             "pod": NAME,
@@ -96,6 +110,10 @@ LONGEST: o.Raw = {
             "outcome": "Preempted",
             "exitCode": 137,
             "reason": "StorageUnavailable",
+            "resumedFromStep": 10**7,
+            "step": 10**7,
+            "savedStep": 10**7,
+            "lostSteps": 10**7,
         }
     ]
     * KEPT,
@@ -137,9 +155,21 @@ def test_everything_at_its_longest_fits_and_pointers_stay(end: o.Raw) -> None:
 
 
 def test_a_result_keeps_its_first_metrics() -> None:
-    made = fitted(status(**COMPLETE))
+    made = fitted(status(**COMPLETE, evaluation={**LONGEST["evaluation"], "gates": []}))
     assert made.evaluation is not None
     assert len(made.evaluation.metrics) >= 4
+
+
+def test_gates_that_failed_outlive_those_that_held() -> None:
+    made = fitted(status(**COMPLETE))
+    assert made.evaluation is not None
+    assert [gate.passed for gate in made.evaluation.gates] == [False] * 8
+
+
+def test_what_a_failed_gate_wanted_outlives_what_the_others_did() -> None:
+    made = fitted(status(**COMPLETE, attempts=LONGEST["attempts"][:1]))
+    assert made.evaluation is not None
+    assert [bool(gate.wanted) for gate in made.evaluation.gates] == [False, True] * 8
 
 
 def test_what_fits_is_kept_whole() -> None:

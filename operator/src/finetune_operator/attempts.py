@@ -16,8 +16,8 @@ from finetune_operator.children import ChildJob, ChildPod
 from finetune_operator.failures import WORD, clip, failure_of
 from finetune_operator.observe import Child
 
-KEPT: Final = 10
-"""Fewer than the schema allows: twenty alone would take two thirds of what a status may."""
+KEPT: Final = 8
+"""Fewer than the schema allows: twenty alone would take four fifths of what a status may."""
 
 
 def merge(

@@ -82,6 +82,18 @@ def _unsaid(*passed: bool) -> Shrink:
     return shrink
 
 
+def _failed_gates_first(count: int) -> Shrink:
+    """Which gates failed stands in the condition too, as far as its message reaches."""
+
+    def shrink(status: FinetuneJobStatus) -> FinetuneJobStatus:
+        if status.evaluation is None or len(status.evaluation.gates) <= count:
+            return status
+        gates = sorted(status.evaluation.gates, key=lambda gate: gate.passed)[:count]
+        return status.model_copy(update={"evaluation": status.evaluation.model_copy(update={"gates": gates})})
+
+    return shrink
+
+
 def _evaluation(**parts: int) -> Shrink:
     def shrink(status: FinetuneJobStatus) -> FinetuneJobStatus:
         if status.evaluation is None:
@@ -101,4 +113,5 @@ _LEARNT: Final[tuple[Shrink, ...]] = (
     lambda status: status.model_copy(update={"settings": []}),
     _evaluation(metrics=1),
     _unsaid(True, False),
+    _failed_gates_first(8),
 )

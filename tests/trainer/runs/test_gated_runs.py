@@ -11,18 +11,28 @@ from finetune_api.exit_codes import ExitCode
 
 BETTER: dict[str, Any] = {"metric": "loss", "op": "<", "value": 0, "relativeTo": "baseline", "use": "bound"}
 """The loss must fall, and not by chance."""
-LEARNS = {"maxSteps": 12}
-UNLEARNS = {"maxSteps": 12, "learningRate": 1.0}
-"""So large a rate takes the tiny model far from where it was."""
 SERVED = "s3://team/gated/served/promoted.json"
 
 
-def sections(training: dict[str, Any], **evaluation: Any) -> dict[str, dict[str, Any]]:
+def sections(**evaluation: Any) -> dict[str, dict[str, Any]]:
     return {
-        "training": training,
+        "training": {"maxSteps": 12, "learningRate": 0.05},
         "evaluation": {"gates": [BETTER], "metrics": [], "fewShot": 0, "maxNewTokens": 2, **evaluation},
         "output": {"promoteUri": "s3://team/gated/served"},
     }
+
+
+def taught_wrong(bench: Bench, name: str, **evaluation: Any) -> dict[str, dict[str, Any]]:
+    """A job that learns wrong answers and is tested on the right ones."""
+    rows = add_rows(60)
+    bench.put_rows(name, [row | {"response": "never"} for row in rows[:40]])
+    bench.put_rows(f"{name}-test", rows[40:])
+    data = {
+        "train": [{"uri": f"s3://team/{name}/data/"}],
+        "validation": [{"uri": f"s3://team/{name}-test/data/"}],
+        "test": [{"uri": f"s3://team/{name}-test/data/"}],
+    }
+    return {**sections(**evaluation), "data": data, "training": {"maxSteps": 12, "learningRate": 0.5}}
 
 
 def served(bench: Bench) -> dict[str, Any]:
@@ -33,7 +43,7 @@ def served(bench: Bench) -> dict[str, Any]:
 def better(bench: Bench) -> Outcome:
     """A job that passes its gate; its pointer is there for those that follow."""
     bench.put_rows("better", add_rows(60))
-    return bench.train("better", **sections(LEARNS))
+    return bench.train("better", **sections())
 
 
 def test_a_better_model_passes_its_gate_and_is_promoted(bench: Bench, better: Outcome) -> None:
@@ -54,9 +64,9 @@ def test_a_better_model_passes_its_gate_and_is_promoted(bench: Bench, better: Ou
 
 def test_a_worse_model_fails_its_gate_and_the_pointer_stays(bench: Bench, better: Outcome) -> None:
     before = served(bench)
-    bench.put_rows("worse", add_rows(60))
-    worse = bench.train("worse", **sections(UNLEARNS))
+    worse = bench.train("worse", **taught_wrong(bench, "worse"))
     assert worse.code == ExitCode.SUCCESS, worse.output
+    assert next(metric for metric in worse.report.evaluation.metrics if metric.name == "loss").verdict == "worse"
     assert [gate.passed for gate in worse.report.evaluation.gates] == [False]
     assert worse.report.artifact.promoted_uri is None
     assert "runs/0001/adapter/adapter_model.safetensors" in bench.s3.keys("s3://team/worse/out/")
@@ -67,8 +77,7 @@ def test_a_worse_model_fails_its_gate_and_the_pointer_stays(bench: Bench, better
 
 def test_a_job_that_a_gate_fails_says_so_again_when_it_is_run_again(bench: Bench, better: Outcome) -> None:
     before = served(bench)
-    bench.put_rows("failing", add_rows(60))
-    chosen = sections(UNLEARNS, onGateFailure="fail")
+    chosen = taught_wrong(bench, "failing", onGateFailure="fail")
     work = bench.validated("failing", **chosen)
     first = bench.run(work)
     assert (first.code, first.report.failure.reason) == (ExitCode.GATES_FAILED, Reason.GATES_FAILED), first.output
@@ -89,7 +98,7 @@ def test_a_run_that_finds_a_result_promotes_what_a_crash_left_unpromoted(bench: 
     client = bench.s3.client()
     for key in ("gated/served/promoted.json", "better/out/runs/0001/promoted.json"):
         client.delete_object(Bucket="team", Key=key)
-    adopting = bench.preflight("better", **sections(LEARNS))
+    adopting = bench.preflight("better", **sections())
     assert adopting.code == ExitCode.SUCCESS, adopting.output
     assert adopting.report.artifact.promoted_uri == SERVED
     assert served(bench)["name"] == "better"
@@ -98,7 +107,7 @@ def test_a_run_that_finds_a_result_promotes_what_a_crash_left_unpromoted(bench: 
 def test_a_gate_on_something_that_is_not_measured_is_refused_by_preflight(bench: Bench) -> None:
     bench.put_rows("unmeasured", add_rows(60))
     gates = [BETTER, {"metric": "chrf", "value": 20}]
-    refused = bench.preflight("unmeasured", **sections(LEARNS, gates=gates, metrics=["exact_match"]))
+    refused = bench.preflight("unmeasured", **sections(gates=gates, metrics=["exact_match"]))
     assert (refused.code, refused.report.failure.reason) == (ExitCode.SETTINGS, Reason.SETTINGS_INVALID)
     assert "spec.evaluation.gates[1].metric" in refused.report.failure.message
     assert "exact_match, loss, perplexity" in refused.report.failure.advice
