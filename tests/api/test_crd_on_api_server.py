@@ -46,6 +46,10 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown method": ({"method": {"type": "prefix"}}, "spec.method.type: Unsupported value"),
     "rank out of bounds": ({"method": {"lora": {"rank": 0}}}, "spec.method.lora.rank: Invalid value"),
     "learning rate zero": ({"training": {"learningRate": 0}}, "spec.training.learningRate: Invalid value"),
+    "unknown validation metric": (
+        {"training": {"validation": {"metric": "bleu"}}},
+        "spec.training.validation.metric: Unsupported value",
+    ),
     "unknown metric": ({"evaluation": {"metrics": ["bleu"]}}, "spec.evaluation.metrics[0]: Unsupported value"),
     "gpu resource without a domain": ({"resources": {"gpus": {"resourceName": "gpu"}}}, "resourceName: Invalid value"),
     "endpoint that is not http": ({"storage": {"endpoint": "file:///etc"}}, "spec.storage.endpoint: Invalid value"),
@@ -124,6 +128,10 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
             "evaluation": {"gates": [{"metric": "accuracy", "value": 0.5}, {"metric": "perplexity", "value": 9}]},
         },
         "evaluation.gates has one on something that the job does not measure",
+    ),
+    "a validation metric of another objective": (
+        {"training": {"validation": {"metric": "accuracy"}}},
+        "training.validation.metric is none of objective.type's",
     ),
     "qlora on the CPU": (
         {"method": {"type": "qlora"}, "resources": {"gpus": {"count": 0}}},

@@ -106,6 +106,22 @@ def test_an_answer_that_would_be_cut_off_is_named_by_file_and_line(prepare):
         prepare(rows, test=[exchange(99)], max_tokens=64)
 
 
+def test_followed_rows_stand_as_test_rows_without_those_that_are_test_rows_too(prepare):
+    rows = [exchange(n) for n in range(60)]
+    prepared = prepare(rows, validation=rows[:50])
+    followed = prepared.followed()
+    numbers = [item.source.number for item in prepared.validation]
+    assert [row.source.number for row in followed.test_rows] == numbers
+    assert [item.source.number for item in followed.test] == numbers
+    assert ids(followed.test) == ids(prepared.validation)
+
+
+def test_at_most_so_many_rows_are_followed_by_a_metric_as_are_tested(prepare):
+    prepared = prepare([exchange(n) for n in range(60)], validation=[exchange(n) for n in range(60, 90)], test_rows=5)
+    assert len(prepared.followed().test_rows) == 5
+    assert len(prepared.validation) == 30
+
+
 def test_rows_that_lose_part_of_their_prompt_are_counted(prepare):
     rows = [exchange(1), {"instruction": "x" * 100, "response": "dog"}]
     prepared = prepare(rows, test=[exchange(99)], max_tokens=64)

@@ -10,10 +10,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from finetune_api.spec.training import Validation
 from finetune_trainer.artifact import load_artifact
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.errors import SettingsError, StopRequested
+from finetune_trainer.evaluate.examiner import Bench
+from finetune_trainer.evaluate.following import make_measure
+from finetune_trainer.evaluate.watch import Watch
 from finetune_trainer.objectives.choose import sample_loss
 from finetune_trainer.parent import AdapterConfig, ParentAdapter
 from finetune_trainer.tune import EXAMPLES, tune
@@ -126,6 +130,56 @@ def test_a_stop_request_is_heeded_while_models_are_measured(tiny_model_dir, tmp_
     )  # fmt: skip
     with pytest.raises(StopRequested):
         tune(jobs[0])
+
+
+FOLLOWED = {
+    "sft": "token_f1",
+    "head": "accuracy",
+    "generative": "f1",
+    "preference": "pair_accuracy",
+    "reward": "pair_accuracy",
+}
+
+
+@pytest.mark.parametrize(("name", "metric"), FOLLOWED.items())
+def test_the_best_state_by_a_metric_of_the_validation_rows_becomes_the_artifact(tiny_model_dir, tmp_path, name, metric):
+    """Such a metric has ties, so that the first of them is kept, long before the end."""
+    followed = {"validation": {"metric": metric, "times": 6, "keep": "best"}}
+    training = {"epochs": 100, "maxSteps": 24, "tokensPerStep": 192, "learningRate": 0.02, **followed}
+    job = make_job(name, tiny_model_dir, tmp_path, training=training)
+    tune(job)
+    rows = [json.loads(line) for line in job.reporter.metrics.read_text().splitlines()]
+    found = {row["step"]: row[f"validation_{metric}"] for row in rows if f"validation_{metric}" in row}
+    assert list(found) == [4, 8, 12, 16, 20, 24]
+    assert all(0 <= value <= 1 for value in found.values())
+    assert max(found.values()) > 0.4
+    best = max(found, key=found.get)
+    assert job.context.draft.report.training.kept_step == best
+
+
+def test_a_followed_metric_is_what_the_plain_way_finds_on_the_validation_rows(tuned, tiny_model_dir):
+    job, result = tuned("sft")
+    spec = job.context.request.spec
+    training = spec.training.model_copy(update={"validation": Validation(metric="exact_match")})
+    spec = spec.model_copy(update={"training": training})
+    bench = Bench(spec.evaluation, (), job.prepared.encoder.tokenizer, 256, 0, Watch(lambda: None, lambda: False))
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_model_dir), str(result.artifact.directory)
+    ).eval()
+    found = make_measure(spec, job.prepared, bench).measure(model)
+    right = 0
+    for item in job.prepared.validation:
+        ids, start = item.sequences[0].token_ids.tolist(), int(item.sequences[0].weights.argmax())
+        answer = model.generate(
+            input_ids=torch.tensor([ids[:start]]),
+            max_new_tokens=4,
+            do_sample=False,
+            eos_token_id=ids[-1],
+            pad_token_id=0,
+        )[0, start:].tolist()
+        right += answer[: len(ids) - start] == ids[start:]
+    assert found == right / len(job.prepared.validation)
+    assert right > 0
 
 
 def test_a_metric_of_another_objective_is_refused_before_the_model_is_loaded(tmp_path):

@@ -6,8 +6,9 @@ language model, its supervised tokens), so cutting the step into other micro-bat
 result.
 
 The device is waited for where losses are read (`StepReader`): every two seconds or so, at validation points and before
-a checkpoint. Only there is it known whether they are finite, so what a checkpoint holds is sound. Its tensors are
-checked too, by whoever saves them.
+a checkpoint. Only there is it known whether they are finite, so what a checkpoint holds is sound; its tensors are
+checked too, by whoever saves them. Steps are judged one by one in their order, so that what follows from them does not
+depend on when they were read.
 
 Several processes started by torchrun train one model together (`ranks`): each takes its share of a step's items and
 ends the step with the same weights; the first one tells and saves.
@@ -25,10 +26,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from finetune_api.conditions import Reason
+from finetune_trainer.best import Weights, best_in, copy_weights, put_weights, with_best
 from finetune_trainer.cadence import Cadence
 from finetune_trainer.changes import changed_settings
 from finetune_trainer.data.plan import Step, micro_batches, plan_digest, shares
-from finetune_trainer.errors import InfrastructureError, StopRequested
+from finetune_trainer.errors import DivergedError, InfrastructureError, StopRequested
+from finetune_trainer.follow import Control, Follower
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.manifest import Execution
 from finetune_trainer.objectives.base import Task
@@ -37,10 +40,11 @@ from finetune_trainer.ranks import Ranks
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
+from finetune_trainer.validation import out_of_patience, points
 
 LOG: Final = logging.getLogger(__name__)
-_VALIDATIONS: Final = 4
-"""How often the validation loss is measured, evenly spread, the end included."""
+_MOST_ROLLBACKS: Final = 3
+_USUAL: Final = Control()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,9 @@ class TrainingOutcome:
     execution_changes: str
     """How this attempt computes steps otherwise than the one that it goes on from; empty where it does not."""
     resumed_from_step: int | None
+    kept_step: int | None = None
+    stopped_early: str | None = None
+    rollbacks: int = 0
 
 
 def micro_batch_tokens(settings: Hyperparameters) -> int:
@@ -78,24 +85,39 @@ def train(
     every_steps: int | None,
     every_minutes: float | None = None,
     may_save: Callable[[], bool] = lambda: True,
+    control: Control = _USUAL,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingOutcome:
     """Train what `model` has to train in place over `plan`, from `state` if given.
+
+    `control` says when to look at the `validation` rows and what follows from it, and what is done about divergence.
+    At the end `model` is the last state or the best, as it asks for.
 
     `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state when one is due (`cadence`) and
     `may_save`, after the last step, and when `should_stop` asks for it. Of several processes each is given the same
     `state`, only the first calls these three, and all save and stop when one is to.
 
     Raises:
-        DivergedError: a loss or gradient is not finite.
+        DivergedError: a loss or gradient is not finite, or the loss has risen too far, and `control` does not ask for a
+            rollback, or there were three. A rollback goes to the state last handed to `on_checkpoint`, or the start.
         StopRequested: `should_stop` was true between two steps; the state has been handed to `on_checkpoint`.
 
     """
-    run = _Run(model=model, task=task, validation=validation, settings=settings, plan=plan, state=state, clock=clock)
+    run = _Run(
+        model=model,
+        task=task,
+        validation=validation,
+        settings=settings,
+        plan=plan,
+        state=state,
+        control=control,
+        clock=clock,
+    )
     if not run.ranks.is_first:
         on_log, on_checkpoint, may_save = _ignore, _ignore, lambda: False
     cadence = Cadence(every_minutes, every_steps, step=run.counters.step, now=clock())
-    while run.counters.step < len(plan):
+    run.catch_up(should_stop)
+    while not run.is_finished():
         if run.ranks.any(should_stop()):
             run.settle(on_log, should_stop)
             on_checkpoint(run.state())
@@ -106,10 +128,11 @@ def train(
         saving = run.ranks.any(due) or step == len(plan)
         if saving or run.is_validation_point() or run.ranks.any(run.reader.due()):
             run.settle(on_log, should_stop)
-        if saving:
-            on_checkpoint(run.state())
-            cadence.saved(step, clock())
+        if saving or run.is_finished():
+            on_checkpoint(run.hold())
+            cadence.saved(run.counters.step, clock())
             run.reader.restart()
+    run.keep()
     return run.outcome()
 
 
@@ -125,9 +148,12 @@ class _Run:
         settings: Hyperparameters,
         plan: Sequence[Step],
         state: LoopState | None,
+        control: Control,
         clock: Callable[[], float],
     ) -> None:
-        self.task, self.validation, self.settings, self.plan = task, validation, settings, plan
+        self.task, self.settings, self.plan = task, settings, plan
+        self.following, self.guards = control.validation, control.guards
+        self.points = points(len(plan), self.following.times) if validation is not None else frozenset()
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
         self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
         # As for evaluation: accelerate would wrap a model that several ranks train, and sum gradients too often.
@@ -140,11 +166,21 @@ class _Run:
         )
         self.execution_changes = ""
         self.resumed_from_step: int | None = None
+        self.best: Weights = {}
         if state is not None:
             self._resume(state)
         self.parameters = [parameter for _, parameter in trainable(model)]
         self.ranks.start_alike(self.parameters, f"{self.counters.plan_digest} from step {self.counters.step}")
         self.reader = StepReader(len(plan), self.counters, clock)
+        self.follower: Follower | None = None
+        if validation is not None:
+            self.follower = Follower(
+                validation, control.measure, micro_batch_tokens(settings), self.packing, self.ranks
+            )
+        self.untold: dict[str, Any] = {}
+        """Fields of the next step's log."""
+        self.held = self.state() if self.guards.on_divergence == "rollback" else None
+        """Where a rollback goes to."""
 
     def step(self) -> None:
         """One optimiser step; the device is not waited for."""
@@ -163,36 +199,60 @@ class _Run:
         self._count(step, weight)
         self.reader.note(self.counters, rate, loss, norm)
 
+    def is_finished(self) -> bool:
+        """Whether no step is left to do."""
+        return (
+            self.counters.step >= len(self.plan)
+            or out_of_patience(self.counters.validation, self.following) is not None
+        )
+
     def is_validation_point(self) -> bool:
-        """Whether the step just done is one after which the validation loss is measured."""
-        points = {math.ceil(len(self.plan) * part / _VALIDATIONS) for part in range(1, _VALIDATIONS + 1)}
-        return self.validation is not None and self.counters.step in points
+        """Whether the step just done is one after which the validation rows are to be looked at, and were not yet."""
+        return self.counters.step in self.points and self.counters.validation.step < self.counters.step
+
+    def catch_up(self, should_stop: Callable[[], bool]) -> None:
+        """Take a measurement that was due and could not be taken: a stop request or a rollback came first."""
+        if self.is_validation_point():
+            self._follow(should_stop)
 
     def settle(self, on_log: Callable[[StepLog], None], should_stop: Callable[[], bool]) -> None:
-        """Read the losses, check that they are finite, measure the validation loss if it is time, and tell of it."""
+        """Read the losses and judge them, look at the validation rows if it is time, and tell of it."""
         logs = self.reader.read()
-        if not logs:
-            return
-        *earlier, last = logs
-        for log in earlier:
-            log.require_finite()
-            on_log(log)
-        last.require_finite()
-        found: dict[str, float | None] = {"loss": last.loss}
-        if self.is_validation_point():
-            found["validation_loss"] = self._validation_loss(should_stop)
-            last = replace(last, validation_loss=found["validation_loss"])
-            self.reader.restart()
-        self.counters = self.counters.model_copy(update=found)
-        on_log(last)
+        for log in logs:
+            fault = log.fault()
+            if fault is None:
+                trend = self.counters.trend.after(log.step, log.loss)
+                self.counters = self.counters.model_copy(update={"loss": log.loss, "trend": trend})
+                fault = trend.fault(self.guards.divergence_factor)
+                if log is logs[-1] and fault is None and self.is_validation_point():
+                    self._follow(should_stop)
+                on_log(replace(log, **self.untold))
+                self.untold = {}
+            if fault is not None:
+                self._roll_back(log.step, fault)
+                self.catch_up(should_stop)
+                return
+
+    def hold(self) -> LoopState:
+        """The state, to which a rollback will go."""
+        state = self.state()
+        self.held = state if self.held is not None else None
+        return state
+
+    def keep(self) -> None:
+        """Put the best state into the model, where that is wanted."""
+        if self.best:
+            put_weights(self.best, self.accelerator.unwrap_model(self.model))
 
     def state(self) -> LoopState:
         """Everything that a resumed run needs."""
         model = self.accelerator.unwrap_model(self.model)
-        return snapshot(self.counters, model, self.optimizer.optimizer, self.execution)
+        state = snapshot(self.counters, model, self.optimizer.optimizer, self.execution)
+        return with_best(state, self.best)
 
     def outcome(self) -> TrainingOutcome:
         """The finished loop in numbers."""
+        best = self.counters.validation.best
         return TrainingOutcome(
             steps=self.counters.step,
             tokens=self.counters.tokens,
@@ -202,19 +262,52 @@ class _Run:
             tokens_per_second=self.reader.tokens_per_second(),
             execution_changes=self.execution_changes,
             resumed_from_step=self.resumed_from_step,
+            kept_step=best.step if self.best and best is not None else None,
+            stopped_early=out_of_patience(self.counters.validation, self.following)
+            if self.counters.step < len(self.plan)
+            else None,
+            rollbacks=self.counters.rollbacks,
         )
 
-    def _validation_loss(self, should_stop: Callable[[], bool]) -> float | None:
-        """Weighted mean; None where a stop request came first, because saving the state is urgent then."""
-        if self.validation is None:
-            return None
-        try:
-            budget = micro_batch_tokens(self.settings)
-            return mean_loss(
-                self.model, self.validation, budget, packing=self.packing, should_stop=should_stop, ranks=self.ranks
+    def _follow(self, should_stop: Callable[[], bool]) -> None:
+        """Look at the validation rows; a stop request comes first, because saving the state is urgent then."""
+        model = self.accelerator.unwrap_model(self.model)
+        found = self.follower.look(model, should_stop) if self.follower is not None else None
+        self.reader.restart()
+        if found is None:
+            return
+        metric, value = self.following.metric, found.loss if found.metric is None else found.metric
+        step = self.counters.step
+        record = self.counters.validation.after(step, value, higher_is_better=metric != "loss")
+        if self.following.keep == "best" and record.best is not None and record.best.step == step:
+            self.best = copy_weights(model)
+        self.counters = self.counters.model_copy(update={"validation": record, "validation_loss": found.loss})
+        self.untold |= {
+            "validation_loss": found.loss,
+            "validation_metric": None if metric == "loss" else (metric, value),
+        }
+
+    def _roll_back(self, step: int, fault: str) -> None:
+        """Go on after `step` from the state that is held.
+
+        Raises:
+            DivergedError: nothing is held, or it was gone back to often enough.
+
+        """
+        done = self.counters.rollbacks
+        if self.held is None or done == _MOST_ROLLBACKS:
+            again = f", after {done} rollbacks" if done else ""
+            raise DivergedError(
+                reason=Reason.DIVERGED,
+                message=f"training diverged: {fault} at step {step} of {len(self.plan)}{again}",
+                advice="lower training.learningRate, raise training.warmupRatio or lower method.lora.alpha",
             )
-        except InterruptedError:
-            return None
+        self._take(self.held)
+        back_to = self.counters.step
+        LOG.warning("step %d: %s; going on from the state after step %d", step, fault, back_to)
+        self.counters = self.counters.model_copy(update={"step": step, "rollbacks": done + 1})
+        self.reader.rewind(self.counters)
+        self.untold = {"rolled_back_to": back_to}
 
     def _backward(self, share: Step, weight: float) -> Tensor:
         """Gradients of this rank's share of a step, and its part of the mean loss, still on the device."""
@@ -243,8 +336,7 @@ class _Run:
                 message="the checkpoint was made for another order of the training rows",
                 advice="remove the checkpoints under output.uri and create the job again with the same trainer image",
             )
-        restore(state, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer)
-        self.counters = state.counters
+        self._take(state)
         self.resumed_from_step = state.counters.step
         if state.execution is not None:
             was, now = (each.model_dump(mode="json") for each in (state.execution, self.execution))
@@ -252,39 +344,9 @@ class _Run:
         if self.execution_changes:
             LOG.info("going on in another way, with the same result but for rounding: %s", self.execution_changes)
 
-
-@torch.inference_mode()
-def mean_loss(
-    model: torch.nn.Module,
-    task: Task,
-    batch_tokens: int,
-    *,
-    packing: bool,
-    should_stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks | None = None,
-) -> float:
-    """Weighted mean loss over all items, the same however they are batched or divided among `ranks`.
-
-    Raises:
-        InterruptedError: `should_stop` was true between two batches, on one of the ranks.
-
-    """
-    ranks = ranks or Ranks()
-    was_training = model.training
-    model.eval()
-    everything = tuple(range(len(task.lengths)))
-    share = shares(everything, task.lengths, ranks.count)[ranks.index]
-    total, stopped = 0.0, False
-    for indices in micro_batches(share, task.lengths, batch_tokens, packing=packing):
-        stopped = should_stop()
-        if stopped:
-            break
-        total += float(task.losses(model, indices, packing=packing).double().sum())
-    model.train(was_training)
-    if ranks.any(stopped):
-        raise InterruptedError
-    (total,) = ranks.sum(total)
-    return total / sum(task.weight(index) for index in everything)
+    def _take(self, state: LoopState) -> None:
+        restore(state, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer)
+        self.counters, self.best = state.counters, best_in(state)
 
 
 def _ignore(_told: object) -> None:

@@ -26,6 +26,7 @@ from finetune_trainer.prepared_store import remove_unused, store_root
 from finetune_trainer.progress_lines import ProgressLines
 from finetune_trainer.promotion import check_pointer
 from finetune_trainer.ready import DataRoom, Ready, judge, publish_quarantine
+from finetune_trainer.validation import check_validation
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def preflight(context: Context) -> TrainerReport:
     parent = fetch_parent(storage, spec, context.work_dir)
     room = DataRoom(context, load_tokenizer(model_directory), model_directory, progress)
     ready = _make_ready(context, room, data)
+    check_validation(spec, ready.index.validation.rows)
     _check_context(context, room, ready, model_directory)
     remove_unused(storage, store_root(context), ready.uri, time.time())
     seen = forecast(context.request, ready.index, base, parent.config if parent else None)

@@ -29,7 +29,7 @@ from finetune_trainer.storage import Storage, StoredObject
 
 LOG: Final = logging.getLogger(__name__)
 
-PREPARATION_VERSION: Final = "1"
+PREPARATION_VERSION: Final = "2"
 """Raised whenever the same data would be prepared otherwise than before."""
 UNUSED_SECONDS: Final = 30 * 24 * 3600
 _MANIFEST: Final = "manifest.json"

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -25,7 +24,7 @@ class Reporter(ProgressLines):
     def step(self, log: StepLog) -> None:
         """Take an optimiser step: a line of the metrics file, and progress."""
         with self.metrics.open("a") as target:
-            target.write(json.dumps(asdict(log)) + "\n")
+            target.write(json.dumps(log.record()) + "\n")
         rate = log.tokens / log.step  # tokens of a mean step
         left = (log.total_steps - log.step) * rate
         seen = {

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from finetune_api.base import Message
 from finetune_api.conditions import Reason
+from finetune_trainer.divergence import LossTrend
 from finetune_trainer.errors import DivergedError, InfrastructureError
 from finetune_trainer.manifest import Execution
+from finetune_trainer.validation import ValidationRecord
 
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW knows about a parameter; its settings come from the spec."""
@@ -24,7 +26,7 @@ class Counters(Message):
     """How far a run has come."""
 
     step: int = 0
-    """Optimiser steps done."""
+    """Steps of the plan that are behind: done, or left out by a rollback."""
     plan_digest: str
     tokens: int = 0
     """Real tokens learnt from, padding not counted."""
@@ -33,6 +35,10 @@ class Counters(Message):
     loss: float | None = None
     """Mean loss of the last step."""
     validation_loss: float | None = None
+    """Mean loss on the validation rows when it was last measured."""
+    validation: ValidationRecord = ValidationRecord()
+    trend: LossTrend = LossTrend()
+    rollbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,8 @@ class LoopState:
 
     counters: Counters
     tensors: dict[str, Tensor]
-    """On the CPU: `adapter/<parameter>` and `optimizer/<moment>/<parameter>`."""
+    """On the CPU: `adapter/<parameter>` and `optimizer/<moment>/<parameter>`; and `best/<parameter>`, where the best
+    state is kept and one was found."""
     execution: Execution | None = None
     """How the steps up to here were computed; None where an earlier version did not say."""
 

@@ -6,14 +6,12 @@ or so, without losing the value of any step.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from finetune_api.conditions import Reason
-from finetune_trainer.errors import DivergedError
 from finetune_trainer.state import Counters
 
 _READ_SECONDS: Final = 2.0
@@ -38,22 +36,28 @@ class StepLog:
     tokens_per_second: float
     """Real tokens, over the steps read together; validation and checkpoints not counted."""
     validation_loss: float | None = None
+    """Measured after this step; where a stop request cut the measurement off, after the step before."""
+    validation_metric: tuple[str, float] | None = None
+    """Likewise: the metric that is followed besides the loss."""
+    rolled_back_to: int | None = None
+    """The step whose state this one went on from, where those between are left out."""
 
-    def require_finite(self) -> None:
-        """Check loss and gradient.
-
-        Raises:
-            DivergedError: one of them is not a finite number.
-
-        """
+    def fault(self) -> str | None:
+        """What is wrong, if loss or gradient is not a finite number."""
         if math.isfinite(self.loss) and math.isfinite(self.grad_norm):
-            return
-        raise DivergedError(
-            reason=Reason.DIVERGED,
-            message=f"training diverged: loss {self.loss}, gradient norm {self.grad_norm} at step {self.step} "
-            f"of {self.total_steps}",
-            advice="lower training.learningRate, raise training.warmupRatio or lower method.lora.alpha",
-        )
+            return None
+        return f"loss {self.loss}, gradient norm {self.grad_norm}"
+
+    def record(self) -> dict[str, float | int | None]:
+        """A row of the metrics file; the metric stands under `validation_<name>`."""
+        row = asdict(self)
+        del row["validation_metric"], row["rolled_back_to"]
+        if self.validation_metric is not None:
+            name, value = self.validation_metric
+            row[f"validation_{name}"] = value
+        if self.rolled_back_to is not None:
+            row["rolled_back_to"] = self.rolled_back_to
+        return row
 
 
 @dataclass(slots=True)
@@ -70,13 +74,18 @@ class StepReader:
     def __init__(self, total_steps: int, done: Counters, clock: Callable[[], float]) -> None:
         self._total_steps, self._clock = total_steps, clock
         self._unread: list[_Unread] = []
-        self._read_tokens = self._first_tokens = done.tokens
-        self._seconds = 0.0
+        self._read_tokens = done.tokens
+        self._tokens, self._seconds = 0, 0.0
         self.restart()
 
     def restart(self) -> None:
         """Start the clock anew, after something that is not a step."""
         self._since = self._clock()
+
+    def rewind(self, counters: Counters) -> None:
+        """Go on from an earlier state; what was read since was read, but is not what is counted."""
+        self._read_tokens, self._unread = counters.tokens, []
+        self.restart()
 
     def note(self, counters: Counters, learning_rate: float, loss: Tensor, grad_norm: Tensor) -> None:
         """Remember a step without waiting for it; `counters` stand after it."""
@@ -92,9 +101,12 @@ class StepReader:
             return []
         values = torch.stack([torch.stack([item.loss, item.grad_norm]) for item in self._unread]).tolist()
         seconds = max(self._clock() - self._since, 1e-9)
-        rate = (self._unread[-1].counters.tokens - self._read_tokens) / seconds
-        logs = [self._log(item, loss, norm, rate) for item, (loss, norm) in zip(self._unread, values, strict=True)]
-        self._seconds += seconds
+        tokens = self._unread[-1].counters.tokens - self._read_tokens
+        logs = [
+            self._log(item, loss, norm, tokens / seconds)
+            for item, (loss, norm) in zip(self._unread, values, strict=True)
+        ]
+        self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
         self._read_tokens = self._unread[-1].counters.tokens
         self._unread = []
         self.restart()
@@ -102,7 +114,7 @@ class StepReader:
 
     def tokens_per_second(self) -> float:
         """Over all steps read so far; 0 before the first."""
-        return (self._read_tokens - self._first_tokens) / self._seconds if self._seconds else 0.0
+        return self._tokens / self._seconds if self._seconds else 0.0
 
     def _log(self, item: _Unread, loss: float, grad_norm: float, rate: float) -> StepLog:
         return StepLog(

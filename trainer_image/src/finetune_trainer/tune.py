@@ -22,8 +22,10 @@ from finetune_trainer.evaluate.choose import make_examiner
 from finetune_trainer.evaluate.compare import ExampleResult
 from finetune_trainer.evaluate.examiner import Bench, Examiner
 from finetune_trainer.evaluate.fingerprint import fingerprint
+from finetune_trainer.evaluate.following import make_measure
 from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.evaluate.watch import Watch
+from finetune_trainer.follow import Control
 from finetune_trainer.head import choose_head, put_head
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.loop import micro_batch_tokens, train
@@ -133,8 +135,12 @@ def _save(job: Job, model: Any, sample: Sequence[Item], folder: str) -> SavedMod
 
 
 def _make_examiner(job: Job) -> Examiner:
+    return make_examiner(job.context.request.spec, job.prepared, _bench(job))
+
+
+def _bench(job: Job) -> Bench:
     spec = job.context.request.spec
-    bench = Bench(
+    return Bench(
         evaluation=spec.evaluation,
         metrics=metric_names(spec),
         tokenizer=job.prepared.encoder.tokenizer,
@@ -143,7 +149,6 @@ def _make_examiner(job: Job) -> Examiner:
         watch=_watch(job),
         keeper=job.keeper,
     )
-    return make_examiner(spec, job.prepared, bench)
 
 
 def _watch(job: Job) -> Watch:
@@ -155,7 +160,7 @@ def _watch(job: Job) -> Watch:
 
 
 def _train(job: Job, model: Any) -> None:
-    settings = job.settings
+    settings, spec = job.settings, job.context.request.spec
     task = _task(job, model, job.prepared.train)
     plan = plan_steps(
         task.lengths,
@@ -182,6 +187,7 @@ def _train(job: Job, model: Any) -> None:
         every_steps=job.context.request.spec.checkpoint.every_steps,
         every_minutes=job.context.request.spec.checkpoint.every_minutes,
         may_save=job.checkpoints.ready,
+        control=Control(spec.training.validation, spec.training.guards, make_measure(spec, job.prepared, _bench(job))),
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
     job.context.draft.add(training=TrainingSummary(**asdict(outcome)))

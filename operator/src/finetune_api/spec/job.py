@@ -40,6 +40,11 @@ _GATES_FIT: Final = cel(
     "evaluation.gates has one on something that the job does not measure: name a metric of evaluation.metrics, loss, "
     "perplexity of a language model, or the task of a benchmark",
 )
+_VALIDATION_METRIC_FITS: Final = cel(
+    "self.training.validation.metric == 'loss' || "
+    f"self.training.validation.metric in {json.dumps(METRICS)}[self.objective.type]",
+    "training.validation.metric is none of objective.type's; kubectl explain ftj.spec.evaluation lists them",
+)
 _QLORA_NEEDS_A_GPU: Final = cel(
     "self.method.type != 'qlora' || self.resources.gpus.count > 0",
     "method.type qlora needs a GPU: set resources.gpus.count to 1, or take method.type lora",
@@ -55,6 +60,7 @@ def _add_rules(schema: dict[str, Any]) -> None:
         *(_immutable(section) for section in FIXED),
         _METRICS_FIT,
         _GATES_FIT,
+        _VALIDATION_METRIC_FITS,
         _QLORA_NEEDS_A_GPU,
         _MERGED_NEEDS_AN_ADAPTER,
     ]

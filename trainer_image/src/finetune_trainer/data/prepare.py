@@ -26,7 +26,16 @@ from finetune_trainer.data.sample import Sample, order_mark
 from finetune_trainer.data.shape import Shape
 from finetune_trainer.data.split import SIDES, Side, Splitter
 from finetune_trainer.data.store import SHARD_BYTES, FileNames, SideWriter
-from finetune_trainer.data.store_index import BAD_ROWS, CHOSEN, EXAMPLES, INDEX, TEST_ROWS, SideIndex, StoreIndex
+from finetune_trainer.data.store_index import (
+    BAD_ROWS,
+    CHOSEN,
+    EXAMPLES,
+    INDEX,
+    TEST_ROWS,
+    VALIDATION_ROWS,
+    SideIndex,
+    StoreIndex,
+)
 from finetune_trainer.data.stream import Batch, DatasetFiles, Meter, RowReader
 from finetune_trainer.data.tensors import map_arrays, write_arrays
 
@@ -98,8 +107,11 @@ class Preparation:
         self._placed = dict.fromkeys(SIDES, 0)
         self._files = FileNames()
         self._writers = {side: SideWriter(directory, side, self._files, shard_bytes) for side in SIDES}
-        self._tests = Sample(directory / "tests.part", test_rows)
-        self._examples = Sample(directory / "examples.part", EXAMPLE_ROWS, distinct=True)
+        self._samples = {
+            "train": Sample(directory / "examples.part", EXAMPLE_ROWS, distinct=True),
+            "validation": Sample(directory / "validation.part", test_rows),
+            "test": Sample(directory / "tests.part", test_rows),
+        }
 
     def run(self, files: DatasetFiles) -> StoreIndex:
         """Read, split and encode all rows. Bad ones are counted and kept aside; the caller judges.
@@ -151,21 +163,19 @@ class Preparation:
             if batch.dataset:
                 items = [replace(item, dataset=batch.dataset) for item in items]  # noqa: PLW2901
             good[side].append((batch.numbers[place], items))
-            if side != "validation":
-                self._offer(side, batch, place)
+            self._offer(side, batch, place)
             if self._watch is not None:
                 self._watch.row(side, batch.dataset, row, items, digest=batch.digests[place])
         for side, rows in good.items():
             self._writers[side].add(rows)
 
     def _offer(self, side: Side, batch: _Placed, place: int) -> None:
-        sample = self._tests if side == "test" else self._examples
         row = batch.rows[place]
 
         def line() -> bytes:
             return _line(batch.dataset, row.source, batch.raws[place])
 
-        sample.offer(order_mark(batch.digests[place]), batch.numbers[place], line)
+        self._samples[side].offer(order_mark(batch.digests[place]), batch.numbers[place], line)
 
     def _keep_bad(self, source: Source, error: RowError, row: RawRow | None) -> None:
         self._bad.add(source, error, row)
@@ -175,8 +185,9 @@ class Preparation:
     def _finish(self, meter: Meter) -> StoreIndex:
         self._bad.close()
         sides = {side: writer.finish() for side, writer in self._writers.items()}
-        self._examples.write(self._directory / EXAMPLES)
-        tested = np.array(self._tests.write(self._directory / TEST_ROWS), np.int64)
+        self._samples["train"].write(self._directory / EXAMPLES)
+        self._samples["validation"].write(self._directory / VALIDATION_ROWS)
+        tested = np.array(self._samples["test"].write(self._directory / TEST_ROWS), np.int64)
         chosen = {"test": _positions(self._directory, sides["test"], tested)[0]}
         dropped = self._splitter.dropped_validation()
         if dropped.any():

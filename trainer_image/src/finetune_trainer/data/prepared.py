@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finetune_api.spec.data import Data, Dataset
 from finetune_trainer.data.dialogue import Dialogue
@@ -14,21 +14,36 @@ from finetune_trainer.data.problems import Source
 from finetune_trainer.data.rows import Row
 from finetune_trainer.data.shape import Shape
 from finetune_trainer.data.split import Side
-from finetune_trainer.data.store_index import CHOSEN, EXAMPLES, INDEX, TEST_ROWS, StoreIndex
+from finetune_trainer.data.store_index import CHOSEN, EXAMPLES, INDEX, TEST_ROWS, VALIDATION_ROWS, StoreIndex
 from finetune_trainer.data.tensors import map_arrays
 
 
 class Prepared:
     """The data, ready for training and evaluation; everything is read when it is first asked for."""
 
-    def __init__(self, directory: Path, data: Data, shape: Shape, tokenizer: Any) -> None:
-        """`directory` holds what was prepared; without its shards all but items can be asked for."""
+    def __init__(
+        self,
+        directory: Path,
+        data: Data,
+        shape: Shape,
+        tokenizer: Any,
+        *,
+        tests: Literal["validation", "test"] = "test",
+    ) -> None:
+        """`directory` holds what was prepared; without its shards all but items can be asked for.
+
+        `tests` is the side whose rows stand as test rows.
+        """
         self.index = StoreIndex.model_validate_json((directory / INDEX).read_text())
         """Its numbers."""
         self.shape = shape
         self.dialogue = Dialogue(data.template, tokenizer)
         """How conversations are put to the model."""
-        self._directory, self._data = directory, data
+        self._directory, self._data, self._tests = directory, data, tests
+
+    def followed(self) -> "Prepared":
+        """The same data with the validation rows as its test rows, to be measured like those."""
+        return Prepared(self._directory, self._data, self.shape, self.encoder.tokenizer, tests="validation")
 
     @property
     def encoder(self) -> Encoder:
@@ -53,7 +68,7 @@ class Prepared:
     @cached_property
     def test(self) -> Items:
         """Items of the rows in `test_rows`, in their order."""
-        return self._items("test")
+        return self._items(self._tests)
 
     @property
     def test_rows(self) -> list[Row]:
@@ -72,7 +87,11 @@ class Prepared:
 
     @cached_property
     def _tested(self) -> list[tuple[int, Row]]:
-        return list(self._kept(TEST_ROWS, self._data.test or self._data.train))
+        if self._tests == "test":
+            return list(self._kept(TEST_ROWS, self._data.test or self._data.train))
+        followed = {item.source for item in self.validation}
+        rows = self._kept(VALIDATION_ROWS, self._data.validation or self._data.train)
+        return [(dataset, row) for dataset, row in rows if row.source in followed]
 
     def _items(self, side: Side) -> Items:
         shards = [Shard(self._directory / name, self.index.files) for name in self.index.side(side).shards]

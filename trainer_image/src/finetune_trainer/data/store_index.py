@@ -12,11 +12,13 @@ from finetune_trainer.data.split import Repeats, Side
 
 INDEX: Final = "store.json"
 TEST_ROWS: Final = "test_rows.jsonl"
+VALIDATION_ROWS: Final = "validation_rows.jsonl"
+"""Some of them are left out of `chosen.safetensors`, where they have turned out to be test rows."""
 EXAMPLES: Final = "examples.jsonl"
 BAD_ROWS: Final = "bad_rows.jsonl"
 CHOSEN: Final = "chosen.safetensors"
 REPORT: Final = "data_report.json"
-SMALL: Final = (INDEX, TEST_ROWS, EXAMPLES, BAD_ROWS, REPORT)
+SMALL: Final = (INDEX, TEST_ROWS, VALIDATION_ROWS, EXAMPLES, BAD_ROWS, REPORT)
 """All that preflight needs of a store."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from finetune_api.spec.training import Objective
 from finetune_trainer.data.item import Item
-from finetune_trainer.loop import mean_loss
+from finetune_trainer.follow import mean_loss
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.classify import ClassifyTask
 from finetune_trainer.objectives.language import LanguageTask
