@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from finetune_trainer.signals import StopSignal
 from finetune_trainer.storage import Storage
 from finetune_trainer.threads import limit_threads
 from finetune_trainer.verify import Sample, score_sample
+from finetune_trainer.watchdog import Pulse, Watchdog, end_process
 
 LOG: Final = logging.getLogger("finetune_trainer")
 
@@ -38,14 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     redactor = _configure_logging(options.credentials_dir)
     _restrain_libraries(options.work_dir)
-    stop = StopSignal().install()
+    pulse = Pulse()
+    stop = StopSignal(pulse.beat).install()
     if options.command == "verify":
-        return _verify(options, stop)
+        return _verify(options, stop, pulse)
     draft = Draft(_blank(options.command))
     context = None
     try:
         context = _connect(options, stop, draft)
-        report = _COMMANDS[options.command](context, options)
+        with (
+            _watchdog(context, pulse, options.termination_message_path) if options.command == "train" else nullcontext()
+        ):
+            report = _COMMANDS[options.command](context, options)
         code = ExitCode.SUCCESS
     except Exception as error:  # every failure must reach the user as a report
         failure = redactor.clean_error(as_trainer_error(error))
@@ -75,11 +81,24 @@ _COMMANDS: Final[Mapping[str, Callable[[Context, argparse.Namespace], TrainerRep
 }
 
 
-def _verify(options: argparse.Namespace, stop: StopSignal) -> int:
+def _watchdog(context: Context, pulse: Pulse, message_path: Path | None) -> Watchdog:
+    """What ends a command that hangs, with its report in the termination message; none may be left to S3."""
+
+    def on_hang(failure: TrainerError) -> None:
+        LOG.error("%s: %s. %s", failure.reason, failure.message, failure.advice)
+        if message_path is not None:
+            _leave(context.draft.add(outcome="failed", failure=failure.failure()), message_path)
+        end_process(failure.exit_code)
+
+    return Watchdog(pulse, 60 * context.request.spec.training.guards.stall_minutes, on_hang)
+
+
+def _verify(options: argparse.Namespace, stop: StopSignal, pulse: Pulse) -> int:
     """Score an adapter for the run that started this process, which judges what it says."""
     try:
         context = _connect(options, stop, Draft(_blank("train")))
-        score = score_sample(context, Sample.model_validate_json(options.sample.read_text()))
+        with _watchdog(context, pulse, None):
+            score = score_sample(context, Sample.model_validate_json(options.sample.read_text()))
     except Exception as error:
         failure = as_trainer_error(error)
         _log_failure(failure, error)

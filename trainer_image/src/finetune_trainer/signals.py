@@ -1,11 +1,13 @@
 """SIGTERM, which Kubernetes sends before it takes a pod away, as a flag that long work asks for.
 
 The handler only sets the flag: a second signal is harmless, and nothing is ever left half done. Downloads,
-generation and the training loop ask between pieces of work that are short against the pod's grace period.
+generation and the training loop ask between pieces of work that are short against the pod's grace period. So whoever
+asks has moved on since it last did: that is what a watchdog listens to.
 """
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from finetune_api.conditions import Reason
@@ -15,8 +17,10 @@ from finetune_trainer.errors import StopRequested
 class StopSignal:
     """Whether the process was asked to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_ask: Callable[[], None] = lambda: None) -> None:
+        """`on_ask` is called whenever somebody asks, from any thread."""
         self._event = threading.Event()
+        self._on_ask = on_ask
 
     def install(self) -> "StopSignal":
         """Listen for SIGTERM from now on; call from the main thread."""
@@ -25,11 +29,12 @@ class StopSignal:
 
     def should_stop(self) -> bool:
         """Whether SIGTERM has come."""
+        self._on_ask()
         return self._event.is_set()
 
     def check(self) -> None:
         """Raise StopRequested if SIGTERM has come; for work that has no state of its own to save."""
-        if self._event.is_set():
+        if self.should_stop():
             raise StopRequested(
                 reason=Reason.PREEMPTED,
                 message="the pod was asked to stop",
