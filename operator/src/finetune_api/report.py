@@ -310,9 +310,10 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
 
     Dropped in this order, until it fits: the confusion matrix and worst slices; library versions and lineage; reasons
     of resolved settings; what gates that hold asked for; the training summary; slices; metrics after the fourth; the
-    estimate; texts beyond 1000, then 200 bytes; metrics after the first; resolved settings; what the other gates asked
-    for; the data summary; the checkpoint; gates after the eighth, then after the first, those that hold first. What
-    follows the texts happens only to reports with many gates, or with several URIs of nearly the longest kind.
+    estimate; texts beyond 1000, then 200 bytes; benchmarks; metrics after the first; resolved settings; what the other
+    gates asked for; the data summary; the checkpoint; gates after the eighth, then after the first, those that hold
+    first. What follows the texts happens only to reports with many gates, or with several URIs of nearly the longest
+    kind.
     """
     shrink: list[Callable[[TrainerReport], TrainerReport]] = [
         lambda r: r,
@@ -326,6 +327,7 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
         lambda r: r.model_copy(update={"estimate": None}),
         lambda r: _shorten(r, 1000),
         lambda r: _shorten(r, 200),
+        lambda r: _evaluation(r, benchmarks=[]),
         lambda r: _first_metrics(r, 1),
         lambda r: r.model_copy(update={"settings": []}),
         lambda r: _gates(r, unsaid=(True, False)),

@@ -179,6 +179,8 @@ class EvaluationStatus(Message):
     """The headline metric by data set, where there are several."""
     gates: list[GateStatus] = Field(default=[], max_length=16)
     """What spec.evaluation.gates asked for, and what came."""
+    benchmarks: list[MetricStatus] = Field(default=[], max_length=8)
+    """Public tasks, by name."""
 
 
 class ArtifactStatus(Message):

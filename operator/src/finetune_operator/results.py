@@ -37,6 +37,7 @@ from finetune_operator.failures import WORD, clip
 KEPT: Final = 16
 """Metrics, slices and settings: as many as the schema allows."""
 RIVALS_KEPT: Final = 3
+BENCHMARKS_KEPT: Final = 8
 NOTE: Final = 256
 VALIDATING: Final = "validating"
 PLAIN: Final = 1e15
@@ -156,6 +157,7 @@ def evaluation_status(evaluation: EvaluationResult) -> EvaluationStatus:
         metrics=[_metric_status(metric) for metric in evaluation.metrics[:KEPT]],
         slices=[_slice_status(each) for each in evaluation.slices[:KEPT]],
         gates=[_gate_status(gate) for gate in evaluation.gates[:KEPT]],
+        benchmarks=[_metric_status(each) for each in evaluation.benchmarks[:BENCHMARKS_KEPT]],
     )
 
 

@@ -111,6 +111,7 @@ _LEARNT: Final[tuple[Shrink, ...]] = (
     _evaluation(slices=0),
     _evaluation(metrics=4),
     lambda status: status.model_copy(update={"settings": []}),
+    _evaluation(benchmarks=0),
     _evaluation(metrics=1),
     _unsaid(True, False),
     _failed_gates_first(8),

@@ -17,7 +17,7 @@ from finetune_trainer.manifest import FinalManifest, Identity
 from finetune_trainer.signals import StopSignal
 from finetune_trainer.storage import Storage
 
-_DECISIVE: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
+_DECISIVE: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy", "lm-eval")
 """Libraries whose version can change numbers."""
 
 

@@ -14,6 +14,7 @@ from finetune_trainer.context import Context
 from finetune_trainer.data.prompts import longest_prompt
 from finetune_trainer.data_report import publish_report
 from finetune_trainer.errors import SettingsError
+from finetune_trainer.evaluate.questions import check_objective, open_questions
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
 from finetune_trainer.forecast import forecast
 from finetune_trainer.gates import check_gates
@@ -41,6 +42,7 @@ def preflight(context: Context) -> TrainerReport:
     spec, storage = context.request.spec, context.storage
     check_method(spec)
     check_gates(spec)
+    check_objective(spec)
     progress = ProgressLines(sys.stdout)
     progress.stage("loading")
     listing = list_data(storage, spec.data)
@@ -51,6 +53,7 @@ def preflight(context: Context) -> TrainerReport:
         return conclude(context, finished, adopted=True)
     model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=False)
     context.stop.check()
+    open_questions(context)
     base = describe_model(storage, spec.model.uri, read_config(model_directory))
     check_method_on(spec.method, base)
     parent = fetch_parent(storage, spec, context.work_dir)

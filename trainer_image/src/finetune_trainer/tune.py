@@ -11,19 +11,21 @@ from typing import Any, Final
 
 from peft import PeftModel
 
-from finetune_api.report import TrainingSummary
+from finetune_api.report import RivalName, TrainingSummary
 from finetune_trainer.artifact import SavedArtifact, save_artifact
 from finetune_trainer.context import Context
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_digest, plan_steps
 from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.evaluate.batches import Keeper
+from finetune_trainer.evaluate.benchmarks import Benchmarks
 from finetune_trainer.evaluate.choose import make_examiner
-from finetune_trainer.evaluate.compare import ExampleResult
+from finetune_trainer.evaluate.compare import ExampleResult, Measured
 from finetune_trainer.evaluate.examiner import Bench, Examiner
 from finetune_trainer.evaluate.fingerprint import fingerprint
 from finetune_trainer.evaluate.following import make_measure
 from finetune_trainer.evaluate.names import metric_names
+from finetune_trainer.evaluate.questions import open_questions
 from finetune_trainer.evaluate.watch import Watch
 from finetune_trainer.follow import Control
 from finetune_trainer.head import choose_head, put_head
@@ -89,7 +91,9 @@ def tune(job: Job) -> Tuned:
     spec = job.context.request.spec
     device = resolve_device(spec.resources.gpus.count)
     dtype = resolve_dtype(spec.training.precision, device)
-    examiner = _make_examiner(job)
+    bench = _bench(job)
+    examiner = make_examiner(spec, job.prepared, bench)
+    benchmarks = Benchmarks(bench, open_questions(job.context))
     head = choose_head(spec.objective, job.prepared.encoder.tokenizer, job.prepared.train)
     LOG.info("loading the base model")
     model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
@@ -99,6 +103,8 @@ def tune(job: Job) -> Tuned:
     job.reporter.stage("baseline")
     baseline = examiner.base(model)
     rivals = examiner.rivals(model)
+    base_scores = benchmarks.measure(model)
+    parent_scores: dict[RivalName, Measured] = {}
 
     model = put_head(model, head, job.settings.seed)
     model = attach(model, spec.method, job.settings, head=head, parent=job.parent)
@@ -106,6 +112,7 @@ def tune(job: Job) -> Tuned:
     if job.parent is not None and job.parent.config.task_type == head.task_type:
         # Before its first step the model computes what its parent does, if that has such a head.
         rivals["parent"] = examiner.tuned(model, fingerprint(model, changed))
+        parent_scores["parent"] = benchmarks.measure(model)
 
     job.reporter.stage("training")
     _train(job, model)
@@ -114,6 +121,8 @@ def tune(job: Job) -> Tuned:
     job.reporter.stage("evaluating")
     tuned = examiner.tuned(model, fingerprint(model, changed))
     evaluation, examples = examiner.compare(baseline=baseline, rivals=rivals, tuned=tuned)
+    scores = benchmarks.compare(baseline=base_scores, rivals=parent_scores, tuned=benchmarks.measure(model))
+    evaluation = evaluation.model_copy(update={"benchmarks": scores})
     job.context.draft.add(evaluation=evaluation)
     _write_examples(job.context.work_dir / EXAMPLES, examples)
 
@@ -132,10 +141,6 @@ def _save(job: Job, model: Any, sample: Sequence[Item], folder: str) -> SavedMod
     directory = job.context.work_dir / "artifacts" / folder
     saved = save_artifact(model, base_uri=spec.model.uri, base_directory=job.model_directory, directory=directory)
     return SavedModel(saved, loss)
-
-
-def _make_examiner(job: Job) -> Examiner:
-    return make_examiner(job.context.request.spec, job.prepared, _bench(job))
 
 
 def _bench(job: Job) -> Bench:

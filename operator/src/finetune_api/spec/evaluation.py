@@ -77,7 +77,11 @@ class Evaluation(Contract):
     0 leaves it out."""
     batch_size: int = Field(default=16, ge=1, le=1024)
     """Prompts generated at once; affects memory and speed only."""
-    benchmarks: list[Benchmark] = Field(default=[], max_length=8)
+    benchmarks: list[Benchmark] = Field(
+        default=[],
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["task"]},
+    )
     """Public tasks besides the test rows, to see what was gained or forgotten elsewhere."""
     gates: list[Gate] = Field(default=[], max_length=16)
     """All must hold, or the artifact is not promoted."""

@@ -54,6 +54,13 @@ _MERGED_NEEDS_AN_ADAPTER: Final = cel(
     "output.merged needs a method that trains an adapter: full and last-layers write a whole model anyway",
 )
 
+_BENCHMARKS_NEED_A_LANGUAGE_MODEL: Final = cel(
+    "size(self.evaluation.benchmarks) == 0 || (self.objective.type != 'reward' && "
+    "(!has(self.objective.classification) || self.objective.classification.variant == 'generative'))",
+    "evaluation.benchmarks are asked of a model that writes: not of objective.type reward, nor of classification with "
+    "variant head",
+)
+
 
 def _add_rules(schema: dict[str, Any]) -> None:
     schema["x-kubernetes-validations"] = [
@@ -61,6 +68,7 @@ def _add_rules(schema: dict[str, Any]) -> None:
         _METRICS_FIT,
         _GATES_FIT,
         _VALIDATION_METRIC_FITS,
+        _BENCHMARKS_NEED_A_LANGUAGE_MODEL,
         _QLORA_NEEDS_A_GPU,
         _MERGED_NEEDS_AN_ADAPTER,
     ]
