@@ -9,8 +9,8 @@ compile() {
     --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" --output-file "requirements/$output" "$@"
 }
 PATH="$PWD/.venv/bin:$PATH"
-# Everything together first: images and tests then run the same versions.
-compile dev.txt pyproject.toml --all-extras --group dev
+# Everything together first: images and tests then run the same versions. Trackers are installed by those who use them.
+compile dev.txt pyproject.toml --extra operator --extra trainer --group dev
 compile operator.txt pyproject.toml --extra operator --constraints requirements/dev.txt
 compile trainer.txt pyproject.toml --extra trainer --constraints requirements/dev.txt
 # torch apart: it is one image layer of its own, and a local build of the same version may take its place.

@@ -47,6 +47,7 @@ def report(**fields: object) -> TrainerReport:
 
 LARGEST = report(
     report_uri=LONGEST_URI,
+    page_uri=LONGEST_URI,
     epoch=9999,
     data=DATA,
     training=TRAINING,

@@ -284,7 +284,9 @@ class TrainerReport(Message):
     spec_digest: str
     """Digest of the identity settings that this run worked on."""
     report_uri: str | None = None
-    """The full report in S3."""
+    """The full report in S3, `report.json`."""
+    page_uri: str | None = None
+    """The same for people, `report.html`."""
     epoch: int | None = None
     """The attempt's fencing number, claimed in S3 at its start."""
     adopted: bool = False
@@ -310,8 +312,8 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
 
     Dropped in this order, until it fits: the confusion matrix and worst slices; library versions and lineage; reasons
     of resolved settings; what gates that hold asked for; the training summary; slices; metrics after the fourth; the
-    estimate; texts beyond 1000, then 200 bytes; benchmarks; metrics after the first; resolved settings; what the other
-    gates asked for; the data summary; the checkpoint; gates after the eighth, then after the first, those that hold
+    estimate; texts beyond 1000, then 200 bytes; benchmarks; metrics after the first; the page's URI; resolved
+    settings; what the other gates asked for; the data summary; the checkpoint; gates after the eighth, then after the first, those that hold
     first. What follows the texts happens only to reports with many gates, or with several URIs of nearly the longest
     kind.
     """
@@ -329,6 +331,7 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
         lambda r: _shorten(r, 200),
         lambda r: _evaluation(r, benchmarks=[]),
         lambda r: _first_metrics(r, 1),
+        lambda r: r.model_copy(update={"page_uri": None}),
         lambda r: r.model_copy(update={"settings": []}),
         lambda r: _gates(r, unsaid=(True, False)),
         lambda r: r.model_copy(update={"data": None}),

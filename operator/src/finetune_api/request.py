@@ -20,6 +20,8 @@ class TrainerRequest(Message):
     spec: FinetuneJobSpec
     spec_digest: str
     """Digest of the identity settings; the trainer computes it anew and refuses a difference."""
+    image: str | None = None
+    """The trainer's image, for the lineage."""
     data_digest: str | None = None
     """What preflight validated; training refuses other data. None for preflight itself."""
     prepared_digest: str | None = None

@@ -296,7 +296,7 @@ class FinetuneJobStatus(Message):
     artifact: ArtifactStatus | None = None
     """The adapter."""
     report_uri: Text | None = None
-    """The full report in S3."""
+    """The report in S3, a page for people; `report.json` lies beside it."""
     checkpoint: CheckpointStatus | None = None
     """The newest saved state."""
     attempts: list[AttemptStatus] = Field(default=[], max_length=20)

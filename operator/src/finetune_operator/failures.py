@@ -60,14 +60,14 @@ def clip(text: str, length: int) -> str:
 
 
 def _reported(report: TrainerReport, reported: Failure, exit_code: int | None) -> FailureStatus:
-    about_data = report.data.report_uri if report.data is not None else None
+    about_data = report.data.report_uri if report.kind == "preflight" and report.data is not None else None
     return FailureStatus(
         failure_class=reported.failure_class,
         reason=reported.reason,
         message=clip(reported.message, TEXT),
         advice=clip(reported.advice, TEXT),
         retryable=reported.retryable,
-        report_uri=about_data or report.report_uri,
+        report_uri=about_data or report.page_uri or report.report_uri,
         exit_code=exit_code,
     )
 

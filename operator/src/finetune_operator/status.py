@@ -85,7 +85,7 @@ def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:
             "evaluation": results.evaluation_status(report.evaluation) if report.evaluation else None,
             "artifact": results.artifact_status(report.artifact) if report.artifact else None,
             "checkpoint": results.checkpoint_status(report.checkpoint) if report.checkpoint else None,
-            "report_uri": report.report_uri,
+            "report_uri": report.page_uri or report.report_uri,
         }
     return {name: value for name, value in parts.items() if value is not None}
 

@@ -24,7 +24,8 @@ def test_the_manifest_names_every_published_file_with_its_sha256(finished: Finis
     manifest = json.loads(finished.bench.s3.get(f"{finished.root}manifest.json"))
     names = {entry["name"] for entry in manifest["files"]}
     assert names == {
-        "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "examples.jsonl", "metrics.jsonl"
+        "adapter/README.md", "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "examples.jsonl",
+        "metrics.jsonl", "report.html",
     }  # fmt: skip
     for entry in manifest["files"]:
         content = finished.bench.s3.get(manifest["prefix"] + entry["name"])
@@ -40,6 +41,19 @@ def test_the_full_report_in_s3_is_the_termination_message_and_more(finished: Fin
     stored = json.loads(finished.bench.s3.get(report.report_uri))
     assert stored["artifact"] == json.loads(finished.training.message)["artifact"]
     assert stored["training"]["steps"] == WHOLE["training"]["maxSteps"]
+
+
+def test_a_page_and_a_model_card_tell_people_what_the_report_tells(finished: Finished) -> None:
+    report = finished.training.report
+    headline = report.evaluation.metrics[0]
+    assert report.page_uri == f"{finished.root}runs/0001/report.html"
+    page = finished.bench.s3.get(report.page_uri).decode()
+    card = finished.bench.s3.get(f"{report.artifact.uri}README.md").decode()
+    for text in (page, card):
+        assert report.artifact.digest in text
+        assert f"{headline.tuned:.3f}" in text
+    assert page.count('<article class="answer') == report.evaluation.rows
+    assert report.lineage["baseModelDigest"] in page
 
 
 def test_every_step_has_a_line_of_metrics(finished: Finished) -> None:

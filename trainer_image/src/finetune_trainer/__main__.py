@@ -161,11 +161,30 @@ def _keep(context: Context, report: TrainerReport) -> TrainerReport:
         return report
     uri = f"{context.layout.run(report.epoch)}report.json"
     report = context.draft.add(report_uri=uri)
+    report = _keep_page(context, report)
     try:
         context.storage.write(uri, report.model_dump_json(exclude_none=True, indent=2).encode())
     except TrainerError as error:
         LOG.warning("the report cannot be kept in S3: %s", error.message)
     return report
+
+
+def _keep_page(context: Context, report: TrainerReport) -> TrainerReport:
+    """Leave the page of a failed training run, for its curves; a stop request leaves no time for that."""
+    if report.kind != "train" or report.outcome != "failed" or report.epoch is None:
+        return report
+    uri = f"{context.layout.run(report.epoch)}report.html"
+    try:
+        from finetune_trainer.result_files import failed_page  # noqa: PLC0415  imports torch
+
+        page = failed_page(context)
+        if page is None:
+            return report
+        context.storage.write(uri, page)
+    except Exception as error:  # the failure that is told of must not be hidden by another
+        LOG.warning("there is no page of this failure: %s: %s", type(error).__name__, error)
+        return report
+    return context.draft.add(page_uri=uri)
 
 
 def _leave(report: TrainerReport, path: Path) -> None:

@@ -28,6 +28,7 @@ from finetune_trainer.prepared_document import PreparedDocument
 from finetune_trainer.publish import commit, upload_records
 from finetune_trainer.ready import open_ready
 from finetune_trainer.reporter import Reporter
+from finetune_trainer.result_files import PAGE, write_result_files
 from finetune_trainer.stale_uploads import abort_stale_uploads
 from finetune_trainer.tune import EXAMPLES, Job, tune
 from finetune_trainer.uploads import Uploads
@@ -95,6 +96,10 @@ def attempt(
         checkpoint=None,
         report_uri=f"{layout.run(epoch.number)}report.json",
     )
+    pages = write_result_files(context)
+    records += upload_records(epoch, context.work_dir, pages)
+    if pages:
+        report = context.draft.add(page_uri=f"{layout.run(epoch.number)}{PAGE}")
     LOG.info("committing the result")
     committed = commit(
         epoch,

@@ -79,3 +79,13 @@ def claim(storage: Storage, layout: OutputLayout, identity: Identity, *, now: st
 def _newest(storage: Storage, layout: OutputLayout) -> int:
     names = (item.name.removesuffix(".json") for item in storage.list_objects(layout.epochs))
     return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def claims(storage: Storage, layout: OutputLayout) -> list[tuple[int, Claim]]:
+    """Every attempt so far with its claim, in order."""
+    found = []
+    for item in storage.list_objects(layout.epochs):
+        name = item.name.removesuffix(".json")
+        if name.isdecimal() and (content := storage.read(item.uri)) is not None:
+            found.append((int(name), Claim.model_validate_json(content)))
+    return sorted(found, key=lambda each: each[0])

@@ -10,7 +10,7 @@ from finetune_trainer.storage import Storage
 def lineage(
     storage: Storage, request: TrainerRequest, *, data_digest: str, parent: ParentAdapter | None
 ) -> dict[str, str]:
-    """URIs and digests of base model, parent adapter, data and prepared data, as far as there are any."""
+    """URIs and digests of base model, parent adapter, data and prepared data, and the image, as far as there are."""
     spec = request.spec
     found = {
         "baseModel": spec.model.uri,
@@ -19,6 +19,7 @@ def lineage(
         "parentAdapterDigest": parent.digest if parent else None,
         "dataDigest": data_digest,
         "preparedDigest": request.prepared_digest,
+        "image": request.image,
     }
     return {name: value for name, value in found.items() if value is not None}
 

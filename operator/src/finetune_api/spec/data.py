@@ -135,7 +135,8 @@ class Data(Contract):
     max_bad_share: float = Field(default=0.01, ge=0, le=1)
     """Largest share of bad rows that quarantine puts up with."""
     show_rows: bool = True
-    """Whether the data report shows text of rows; false leaves counts and places only."""
+    """Whether the data report and the result's page show text of rows and answers; false leaves counts, scores and
+    places."""
     prepared_uri: S3OutputUri | None = None
     """Prefix where prepared data (token ids) is kept for all jobs on the same data. Empty: `.prepared/` in the folder
     that output.uri lies in. What was not used for 30 days is removed."""

@@ -29,6 +29,8 @@ def step(
     refusal = observed.refusals.get(kind)
     if refusal is not None:
         return refused.step(job, kind, refusal)
+    # What preflight has checked is trained by the same program, also across an upgrade of the operator.
+    image = job.status.image or settings.trainer_image
     request = TrainerRequest(
         kind=kind,
         namespace=job.key.namespace,
@@ -36,12 +38,11 @@ def step(
         uid=job.uid,
         spec=spec,
         spec_digest=spec_digest(spec),
+        image=image,
         data_digest=validated.digest if validated is not None else None,
         prepared_digest=validated.prepared_digest if validated is not None else None,
         # What fits is judged once, before training; another answer later must not change the Job.
         gpu_memory_bytes=observed.gpu_memory_bytes if validated is None else None,
     )
-    # What preflight has checked is trained by the same program, also across an upgrade of the operator.
-    image = job.status.image or settings.trainer_image
     create = CreateJob(kind=kind, manifest=child_job(job, spec, request, image, settings))
     return replace(begun, actions=(create,))
