@@ -312,10 +312,10 @@ def compact(report: TrainerReport, limit: int = TERMINATION_MESSAGE_BYTES) -> st
 
     Dropped in this order, until it fits: the confusion matrix and worst slices; library versions and lineage; reasons
     of resolved settings; what gates that hold asked for; the training summary; slices; metrics after the fourth; the
-    estimate; texts beyond 1000, then 200 bytes; benchmarks; metrics after the first; the page's URI; resolved
-    settings; what the other gates asked for; the data summary; the checkpoint; gates after the eighth, then after the first, those that hold
-    first. What follows the texts happens only to reports with many gates, or with several URIs of nearly the longest
-    kind.
+    estimate; texts beyond 1000, then 200 bytes; benchmarks; metrics after the first; the page's URI; resolved settings;
+    what the other gates asked for; the data summary; the checkpoint; gates after the eighth, then after the first,
+    those that hold first. What follows the texts happens only to reports with many gates, or with several URIs of
+    nearly the longest kind.
     """
     shrink: list[Callable[[TrainerReport], TrainerReport]] = [
         lambda r: r,
