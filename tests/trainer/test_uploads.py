@@ -143,10 +143,11 @@ def test_asked_to_stop_a_state_is_tried_three_times():
     assert (slow.tried, slow.committed) == ([1, 1, 1], [1])
 
 
-def test_asked_to_stop_with_a_state_that_cannot_be_saved_the_attempt_does_not_call_itself_saved():
+def test_asked_to_stop_with_a_state_that_cannot_be_saved_the_attempt_does_not_call_itself_saved(caplog):
     with pytest.raises(InfrastructureError, match="newest state could not be saved: S3 answers 403") as caught:
         save(Slow(*[REFUSED] * 9), at(1), end=STOP)
     assert caught.value.failure().retryable
+    assert caplog.text.count("next try in") == 2, "after the last try nothing is waited for"
 
 
 def test_a_finished_run_goes_on_to_its_artifact_though_the_last_state_is_not_saved(caplog):

@@ -14,6 +14,7 @@ from s3_server import S3Server
 from finetune_api.conditions import Reason
 from finetune_api.layout import OutputLayout
 from finetune_api.spec.model import Storage as StorageSpec
+from finetune_trainer.epoch import Epoch
 from finetune_trainer.errors import CredentialsError, DivergedError, InfrastructureError
 from finetune_trainer.manifest import Execution, Identity
 from finetune_trainer.output import checkpoints, remove_checkpoints
@@ -128,6 +129,19 @@ def test_a_zombie_neither_commits_nor_removes_anything(storage: Storage, layout:
     zombie._prune()
     assert caught.value.reason is Reason.SUPERSEDED
     assert steps(storage, layout) == [10, 5]
+
+
+def test_a_zombie_that_is_overtaken_while_it_cleans_up_removes_nothing_of_its_successor(
+    storage: Storage, layout: OutputLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zombie = attempt(storage, layout, tmp_path, keep=1)
+    save(zombie, at(10))
+    newer = attempt(storage, layout, tmp_path, keep=9)
+    save(newer, at(15))
+    save(newer, at(20))
+    monkeypatch.setattr(Epoch, "check", lambda _: None)  # it looked just before
+    zombie._prune()
+    assert steps(storage, layout) == [20, 15, 10]
 
 
 def test_an_attempt_that_is_overtaken_while_it_uploads_does_not_commit(
