@@ -3,14 +3,13 @@
 import hashlib
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from api_server import api_server
 from full_run import FullRun
 from kubectl import Kubectl
-from sampling import sample
+from sampling import SlowRun, choose
 
 from finetune_operator.generate import TARGETS
 from localcluster import facts as cluster_facts
@@ -18,17 +17,6 @@ from localcluster import facts as cluster_facts
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER_MINUTES, OTHER_MINUTES = 7, 3
 """Without --full, slow cases on the cluster and slow cases without it run for about this long."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlowRun:
-    """Arguments of the marker `slow`."""
-
-    name: str
-    """Cases of one name are taken or left together."""
-    minutes: float
-    """What all of them take."""
-    on_cluster: bool
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,10 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if (mark := item.get_closest_marker("slow"))
     }
     seed = config.getoption("--sample-seed") or _commit()
-    chosen = set[str]()
-    for on_cluster, minutes in ((True, CLUSTER_MINUTES), (False, OTHER_MINUTES)):
-        cases = {run.name: run.minutes for run in runs.values() if run.on_cluster == on_cluster}
-        chosen |= sample(cases, seed, minutes)
+    chosen = choose(runs.values(), seed, cluster_minutes=CLUSTER_MINUTES, other_minutes=OTHER_MINUTES)
     left_out = {item for item, run in runs.items() if run.name not in chosen}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))

@@ -1,6 +1,6 @@
 """The sample of slow cases is bounded, reproducible, and reaches every case in time."""
 
-from sampling import sample
+from sampling import SlowRun, choose, sample
 
 RUNS = {"life of an example": 6.0, "three kills": 3.0, "suspend": 2.0, "stop": 1.0, "death": 1.0}
 
@@ -24,3 +24,11 @@ def test_every_run_is_chosen_by_some_seed() -> None:
 
 def test_a_run_longer_than_allowed_still_has_its_turn() -> None:
     assert sample({"long": 30.0}, "a", 7) == {"long"}
+
+
+def test_many_cheap_runs_without_the_cluster_take_no_turn_from_those_on_it() -> None:
+    on_cluster = [SlowRun(name=name, minutes=minutes, on_cluster=True) for name, minutes in RUNS.items()]
+    cheap = [SlowRun(name=f"kill {number}", minutes=0.5, on_cluster=False) for number in range(100)]
+    chosen = choose([*on_cluster, *cheap], "a", cluster_minutes=7, other_minutes=3)
+    assert chosen & RUNS.keys() == sample(RUNS, "a", 7)
+    assert len(chosen - RUNS.keys()) == 6

@@ -6,7 +6,27 @@ minutes of their own: two hundred cheap ones would else leave no turn for a dear
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowRun:
+    """Arguments of the marker `slow`, and where it runs."""
+
+    name: str
+    """Cases of one name are taken or left together."""
+    minutes: float
+    """What all of them take."""
+    on_cluster: bool
+
+
+def choose(runs: Iterable[SlowRun], seed: str, *, cluster_minutes: float, other_minutes: float) -> set[str]:
+    """Names of the runs to take: a sample of those on the cluster, and one of those without it."""
+    known = set(runs)
+    on_cluster = {run.name: run.minutes for run in known if run.on_cluster}
+    others = {run.name: run.minutes for run in known if not run.on_cluster}
+    return sample(on_cluster, seed, cluster_minutes) | sample(others, seed, other_minutes)
 
 
 def sample(runs: Mapping[str, float], seed: str, minutes: float) -> set[str]:
