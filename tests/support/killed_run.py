@@ -27,7 +27,7 @@ from finetune_api.exit_codes import ExitCode
 from finetune_api.progress import PREFIX
 
 NAME: Final = "breakable"
-TIMEOUT_SECONDS: Final = 240
+TIMEOUT_SECONDS: Final = 600
 STEPS: Final = 60
 EVERY: Final = 10
 SECTIONS: Final[dict[str, dict[str, Any]]] = {

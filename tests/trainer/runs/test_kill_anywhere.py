@@ -17,6 +17,7 @@ from killed_run import ADAPTER, STEPS, Attempt, BreakableJob, Ended, command_lin
 
 from finetune_api.exit_codes import ExitCode
 
+pytestmark = pytest.mark.timeout(1800)
 FIRST_COMMIT = r"checkpoints/.*/manifest.json"
 """What comes after the first of these is the second checkpoint's; of which step that is, the uploads' pace decides."""
 
@@ -91,7 +92,7 @@ PHASES = {
     "upload of a checkpoint's manifest.json": Phase(upload("manifest.json"), 1, saved(1), saved(2)),
     "commit of a checkpoint, answer lost": Phase(upload("manifest.json", "answer"), 2, saved(1), saved(2)),
     "removal of an old checkpoint": Phase(Request("POST", "delete", "answer"), 3, saved(2), EVALUATING),
-    "evaluation": Phase(Line(EVALUATING), LAST, EVALUATING, '"stage":"uploading"'),
+    "evaluation": Phase(Line(EVALUATING + f'.*"checkpoint":{{"step":{STEPS}'), LAST, EVALUATING, '"stage":"uploading"'),
     "upload of adapter_config.json": Phase(
         result("runs/0001/adapter/adapter_config.json"), LAST, EVALUATING, VERIFYING
     ),

@@ -15,6 +15,7 @@ from killed_run import BreakableJob
 from finetune_api.conditions import Reason
 from finetune_api.exit_codes import ExitCode
 
+pytestmark = pytest.mark.timeout(1800)
 UNAVAILABLE = Answer(503, "SlowDown")
 BROKEN = Answer(500, "InternalError")
 FULL = Answer(507, "QuotaExceeded")
