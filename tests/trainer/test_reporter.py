@@ -67,6 +67,14 @@ def test_a_checkpoint_is_told_at_once_and_stays_in_later_lines(
     assert last_progress(out.getvalue()).checkpoint == saved
 
 
+def test_the_checkpoint_that_training_goes_on_from_stays_in_later_lines(
+    reporter: Reporter, out: io.StringIO, clock: Clock
+) -> None:
+    reporter.resumed(40)
+    reporter.stage("evaluating")
+    assert last_progress(out.getvalue()).resumed_from_step == 40
+
+
 def test_metrics_get_every_step(reporter: Reporter) -> None:
     for step in (1, 2, 3):
         reporter.step(log(step))

@@ -1,10 +1,13 @@
 """A run whose tuned model is better passes its gate and is promoted; one that is worse is not."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from trainer_run import Bench, Outcome, add_rows
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune_api.conditions import Reason
 from finetune_api.exit_codes import ExitCode
@@ -22,7 +25,35 @@ def sections(**evaluation: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def taught_wrong(bench: Bench, name: str, **evaluation: Any) -> dict[str, dict[str, Any]]:
+@pytest.fixture(scope="module")
+def knowing_model(bench: Bench, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A base that knows the answers: a random one has nothing to lose."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for step in range(40):
+        rows = add_rows(60)[step % 3 :: 3]
+        losses = [answer_loss(model, tokenizer, row) for row in rows]
+        torch.stack(losses).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    directory = tmp_path_factory.mktemp("knowing")
+    for saved in (model, tokenizer):
+        saved.save_pretrained(directory)
+    return bench.s3.put_directory("models/knowing", directory)
+
+
+def answer_loss(model: Any, tokenizer: Any, row: dict[str, str]) -> torch.Tensor:
+    ask = [{"role": "user", "content": row["instruction"]}]
+    prompt = tokenizer.apply_chat_template(ask, tokenize=False, add_generation_prompt=True)
+    ids = torch.tensor([tokenizer(f"{prompt}{row['response']}<|im_end|>")["input_ids"]])
+    labels = ids.clone()
+    labels[:, : len(tokenizer(prompt)["input_ids"])] = -100
+    loss: torch.Tensor = model(input_ids=ids, labels=labels).loss
+    return loss
+
+
+def taught_wrong(bench: Bench, name: str, model: str, **evaluation: Any) -> dict[str, dict[str, Any]]:
     """A job that learns wrong answers and is tested on the right ones."""
     rows = add_rows(60)
     bench.put_rows(name, [row | {"response": "never"} for row in rows[:40]])
@@ -32,7 +63,7 @@ def taught_wrong(bench: Bench, name: str, **evaluation: Any) -> dict[str, dict[s
         "validation": [{"uri": f"s3://team/{name}-test/data/"}],
         "test": [{"uri": f"s3://team/{name}-test/data/"}],
     }
-    return {**sections(**evaluation), "data": data, "training": {"maxSteps": 12, "learningRate": 0.5}}
+    return {**sections(**evaluation), "data": data, "model": {"uri": model}}
 
 
 def served(bench: Bench) -> dict[str, Any]:
@@ -62,9 +93,9 @@ def test_a_better_model_passes_its_gate_and_is_promoted(bench: Bench, better: Ou
     assert pointer["baseModel"] == bench.model_uri
 
 
-def test_a_worse_model_fails_its_gate_and_the_pointer_stays(bench: Bench, better: Outcome) -> None:
+def test_a_worse_model_fails_its_gate_and_the_pointer_stays(bench: Bench, better: Outcome, knowing_model: str) -> None:
     before = served(bench)
-    worse = bench.train("worse", **taught_wrong(bench, "worse"))
+    worse = bench.train("worse", **taught_wrong(bench, "worse", knowing_model))
     assert worse.code == ExitCode.SUCCESS, worse.output
     assert next(metric for metric in worse.report.evaluation.metrics if metric.name == "loss").verdict == "worse"
     assert [gate.passed for gate in worse.report.evaluation.gates] == [False]
@@ -75,9 +106,11 @@ def test_a_worse_model_fails_its_gate_and_the_pointer_stays(bench: Bench, better
     assert served(bench) == before
 
 
-def test_a_job_that_a_gate_fails_says_so_again_when_it_is_run_again(bench: Bench, better: Outcome) -> None:
+def test_a_job_that_a_gate_fails_says_so_again_when_it_is_run_again(
+    bench: Bench, better: Outcome, knowing_model: str
+) -> None:
     before = served(bench)
-    chosen = taught_wrong(bench, "failing", onGateFailure="fail")
+    chosen = taught_wrong(bench, "failing", knowing_model, onGateFailure="fail")
     work = bench.validated("failing", **chosen)
     first = bench.run(work)
     assert (first.code, first.report.failure.reason) == (ExitCode.GATES_FAILED, Reason.GATES_FAILED), first.output
