@@ -1,21 +1,32 @@
 """Gates on the cluster: the better of two models is promoted, the worse one completes and is kept out."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from examples.demo.target import Target
+from knowing_model import make_knowing_model
 from team import Team, jsonl, rows
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow(name="gates", minutes=5)]
 
 GATE = {"metric": "loss", "op": "<", "value": 0, "relativeTo": "baseline"}
+KNOWING = "s3://models/knowing"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _knowing_model(installed: Target, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    known = [*rows(24), *rows(6, first=900)]
+    for path in make_knowing_model(tiny_model, known, tmp_path_factory.mktemp("knowing")).iterdir():
+        installed.storage.upload(path, f"{KNOWING}/{path.name}")
 
 
 def gated(team: Team, name: str, *, on_gate_failure: str = "withhold", wrong: bool = False) -> dict[str, Any]:
-    """A job with a gate, which learns wrong answers if it is to get worse."""
+    """A job with a gate; one that is to get worse is taught wrong answers to what its base knows."""
     manifest = team.job(
         name,
-        training={"tokensPerStep": 128, "learningRate": 0.5 if wrong else 0.01, "maxSteps": 12, "epochs": 20},
+        training={"tokensPerStep": 128, "learningRate": 0.01, "maxSteps": 12, "epochs": 20},
         evaluation={
             "metrics": ["exact_match"],
             "maxNewTokens": 4,
@@ -27,6 +38,7 @@ def gated(team: Team, name: str, *, on_gate_failure: str = "withhold", wrong: bo
     )
     if wrong:
         never = [row | {"response": "never"} for row in rows(24)]
+        manifest["spec"]["model"] = {"uri": KNOWING}
         manifest["spec"]["data"]["train"] = [{"uri": team.put(f"{name}/wrong.jsonl", jsonl(never))}]
     return manifest
 

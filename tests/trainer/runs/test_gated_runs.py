@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from knowing_model import make_knowing_model
 from trainer_run import Bench, Outcome, add_rows
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune_api.conditions import Reason
 from finetune_api.exit_codes import ExitCode
@@ -27,34 +26,12 @@ def sections(**evaluation: Any) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def knowing_model(bench: Bench, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A base that knows the answers: a random one has nothing to lose."""
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
-    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for step in range(40):
-        rows = add_rows(60)[step % 3 :: 3]
-        losses = [answer_loss(model, tokenizer, row) for row in rows]
-        torch.stack(losses).mean().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    directory = tmp_path_factory.mktemp("knowing")
-    for saved in (model, tokenizer):
-        saved.save_pretrained(directory)
-    return bench.s3.put_directory("models/knowing", directory)
-
-
-def answer_loss(model: Any, tokenizer: Any, row: dict[str, str]) -> torch.Tensor:
-    ask = [{"role": "user", "content": row["instruction"]}]
-    prompt = tokenizer.apply_chat_template(ask, tokenize=False, add_generation_prompt=True)
-    ids = torch.tensor([tokenizer(f"{prompt}{row['response']}<|im_end|>")["input_ids"]])
-    labels = ids.clone()
-    labels[:, : len(tokenizer(prompt)["input_ids"])] = -100
-    loss: torch.Tensor = model(input_ids=ids, labels=labels).loss
-    return loss
+    made = make_knowing_model(tiny_model_dir, add_rows(60), tmp_path_factory.mktemp("knowing"))
+    return bench.s3.put_directory("models/knowing", made)
 
 
 def taught_wrong(bench: Bench, name: str, model: str, **evaluation: Any) -> dict[str, dict[str, Any]]:
-    """A job that learns wrong answers and is tested on the right ones."""
+    """A job that learns wrong answers, on a base that knows the right ones that it is tested on."""
     rows = add_rows(60)
     bench.put_rows(name, [row | {"response": "never"} for row in rows[:40]])
     bench.put_rows(f"{name}-test", rows[40:])
