@@ -10,8 +10,9 @@ from finetune_api.report import (
     ResolvedSetting,
     RivalResult,
     SliceResult,
+    TrainingSummary,
 )
-from finetune_api.status import DataStatus
+from finetune_api.status import DataStatus, ProgressStatus
 from finetune_operator import results
 
 
@@ -51,6 +52,15 @@ def test_a_number_of_hundreds_of_digits_is_written_with_an_exponent(huge: float)
     assert float(shown.metrics[0].tuned) == huge
     assert float(shown.metrics[0].delta) == pytest.approx(huge)
     assert len(shown.summary) < 32
+
+
+@pytest.mark.parametrize(("why", "total"), [(None, 40), ("validation loss has not improved since step 30", 100)])
+def test_a_run_that_stopped_early_is_done_after_fewer_steps_than_it_planned(why: str | None, total: int) -> None:
+    last = ProgressStatus(stage="training", step=38, total_steps=100, percent="38%")
+    training = TrainingSummary(steps=40, tokens=1, final_loss=0.5, tokens_per_second=9.0, stopped_early=why)
+    shown = results.finished_progress(training, last)
+    assert (shown.stage, shown.step, shown.total_steps, shown.percent) == ("done", 40, total, "100%")
+    assert results.finished_progress(training, None).total_steps == 40
 
 
 def test_at_most_sixteen_settings_are_shown_each_within_the_schema() -> None:

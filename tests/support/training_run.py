@@ -23,11 +23,12 @@ from torch import Tensor
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Method
+from finetune_api.spec.training import Guards, Method, Validation
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import TrainerError
+from finetune_trainer.follow import Control
 from finetune_trainer.loop import train
 from finetune_trainer.manifest import Execution
 from finetune_trainer.methods.attach import attach
@@ -58,6 +59,10 @@ class RunSettings:
     keep_in: str | None = None
     """File for the state that the first process ends with."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
+    following: dict[str, Any] = field(default_factory=dict)
+    """`training.validation`."""
+    guards: dict[str, Any] = field(default_factory=dict)
+    """`training.guards`."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class Ended:
     """What a run that goes on computes otherwise."""
     error: str
     """Why it ended before its last step, empty if it did not."""
+    kept_step: int | None = None
+    stopped_early: str | None = None
 
 
 def random_rows(count: int, lengths: Sequence[int] | None = None) -> list[Tokenized]:
@@ -118,7 +125,7 @@ def _run(settings: RunSettings, rank: int) -> Ended:
         polls += 1
         return rank == settings.stop_rank and polls > settings.stop_step
 
-    error, changes = "", ""
+    error, changes, outcome = "", "", None
     try:
         outcome = train(
             model=model,
@@ -131,6 +138,7 @@ def _run(settings: RunSettings, rank: int) -> Ended:
             should_stop=should_stop,
             on_checkpoint=states.append,
             every_steps=10,
+            control=Control(Validation(**settings.following), Guards(**settings.guards)),
         )
         changes = outcome.execution_changes
     except TrainerError as stopped:
@@ -145,6 +153,8 @@ def _run(settings: RunSettings, rank: int) -> Ended:
         saved_steps=[state.counters.step for state in states],
         execution_changes=changes,
         error=error,
+        kept_step=outcome.kept_step if outcome else None,
+        stopped_early=outcome.stopped_early if outcome else None,
     )
 
 

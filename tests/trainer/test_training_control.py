@@ -3,13 +3,14 @@
 import contextlib
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load, save
 from tiny_model import tiny_config
 from trainer_settings import hyperparameters
-from training_run import random_rows
+from training_run import Ended, RunSettings, random_rows, run, run_in_processes
 from transformers import LlamaForCausalLM
 
 from finetune_api.conditions import Reason
@@ -266,3 +267,33 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes_whatever_was_rolled_back
 def outcome(run: Run):
     """All of it that does not depend on when it was measured, nor by which attempt."""
     return replace(run.outcome, tokens_per_second=0.0, resumed_from_step=None)
+
+
+def in_processes(**changes) -> RunSettings:
+    return RunSettings(plan=[list(step) for step in PLAN], rows=ROWS, **changes)
+
+
+BEST = in_processes(
+    validation=6, following={"keep": "best", "times": 20, "patience": 3}, hyperparameters={"learning_rate": 0.3}
+)
+LOST = in_processes(guards={"on_divergence": "rollback"}, hyperparameters={"learning_rate": 1e30, "warmup_ratio": 0.0})
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[list[Ended]]:
+    return run_in_processes([BEST, LOST], 2, Path(tmp_path_factory.mktemp("two-processes")))
+
+
+def test_two_processes_keep_the_same_step_and_stop_at_the_same_one(two_processes: list[list[Ended]]) -> None:
+    first, second = two_processes[0]
+    alone = run(BEST)
+    assert alone.stopped_early is not None
+    assert first.kept_step == second.kept_step == alone.kept_step
+    assert len(first.losses) == len(alone.losses) < STEPS
+    assert all(torch.equal(tensor, second.adapter[name]) for name, tensor in first.adapter.items())
+
+
+def test_two_processes_roll_back_and_fail_together(two_processes: list[list[Ended]]) -> None:
+    first, second = two_processes[1]
+    assert first.error == second.error == run(LOST).error
+    assert "after 3 rollbacks" in first.error

@@ -67,7 +67,8 @@ def finished_progress(training: TrainingSummary | None, last: ProgressStatus | N
     return ProgressStatus(
         stage="done",
         step=training.steps,
-        total_steps=training.steps,
+        # A run that stopped early has done fewer than it planned, and is done.
+        total_steps=max(training.steps, last.total_steps if last and training.stopped_early else 0),
         percent="100%",
         loss=_decimal(training.final_loss),
         tokens_per_second=f"{training.tokens_per_second:.0f}",

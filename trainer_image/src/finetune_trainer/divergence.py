@@ -7,7 +7,10 @@ start corrected as Adam does (Kingma and Ba 2015, arXiv:1412.6980, section 3).
 from typing import Final
 
 from finetune_api.base import Message
+from finetune_api.conditions import Reason
+from finetune_trainer.errors import DivergedError
 
+MOST_ROLLBACKS: Final = 3
 _SMOOTHED: Final = 10
 """Steps that the mean looks back; before so many it is too noisy to be the lowest, or to be judged."""
 _DECAY: Final = 1 - 1 / _SMOOTHED
@@ -53,3 +56,13 @@ class LossTrend(Message):
             f"the smoothed loss has risen to {self.smoothed:.4g}, more than {factor:g} times "
             f"its lowest, {self.lowest:.4g} after step {self.lowest_step}"
         )
+
+
+def diverged(fault: str, *, step: int, total_steps: int, rollbacks: int) -> DivergedError:
+    """The end of a run that cannot go back, or went back `rollbacks` times in vain."""
+    again = f", after {rollbacks} rollbacks" if rollbacks else ""
+    return DivergedError(
+        reason=Reason.DIVERGED,
+        message=f"training diverged: {fault} at step {step} of {total_steps}{again}",
+        advice="lower training.learningRate, raise training.warmupRatio or lower method.lora.alpha",
+    )

@@ -26,11 +26,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from finetune_api.conditions import Reason
-from finetune_trainer.best import Weights, best_in, copy_weights, put_weights, with_best
+from finetune_trainer.best import best_in, put_weights, with_best
 from finetune_trainer.cadence import Cadence
 from finetune_trainer.changes import changed_settings
 from finetune_trainer.data.plan import Step, micro_batches, plan_digest, shares
-from finetune_trainer.errors import DivergedError, InfrastructureError, StopRequested
+from finetune_trainer.divergence import MOST_ROLLBACKS, diverged
+from finetune_trainer.errors import InfrastructureError, StopRequested
 from finetune_trainer.follow import Control, Follower
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.manifest import Execution
@@ -40,10 +41,8 @@ from finetune_trainer.ranks import Ranks
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
-from finetune_trainer.validation import out_of_patience, points
 
 LOG: Final = logging.getLogger(__name__)
-_MOST_ROLLBACKS: Final = 3
 _USUAL: Final = Control()
 
 
@@ -152,8 +151,7 @@ class _Run:
         clock: Callable[[], float],
     ) -> None:
         self.task, self.settings, self.plan = task, settings, plan
-        self.following, self.guards = control.validation, control.guards
-        self.points = points(len(plan), self.following.times) if validation is not None else frozenset()
+        self.guards = control.guards
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
         self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
         # As for evaluation: accelerate would wrap a model that several ranks train, and sum gradients too often.
@@ -166,17 +164,12 @@ class _Run:
         )
         self.execution_changes = ""
         self.resumed_from_step: int | None = None
-        self.best: Weights = {}
+        self.follower = Follower(control, validation, len(plan))
         if state is not None:
             self._resume(state)
         self.parameters = [parameter for _, parameter in trainable(model)]
         self.ranks.start_alike(self.parameters, f"{self.counters.plan_digest} from step {self.counters.step}")
         self.reader = StepReader(len(plan), self.counters, clock)
-        self.follower: Follower | None = None
-        if validation is not None:
-            self.follower = Follower(
-                validation, control.measure, micro_batch_tokens(settings), self.packing, self.ranks
-            )
         self.untold: dict[str, Any] = {}
         """Fields of the next step's log."""
         self.held = self.state() if self.guards.on_divergence == "rollback" else None
@@ -201,14 +194,11 @@ class _Run:
 
     def is_finished(self) -> bool:
         """Whether no step is left to do."""
-        return (
-            self.counters.step >= len(self.plan)
-            or out_of_patience(self.counters.validation, self.following) is not None
-        )
+        return self.counters.step >= len(self.plan) or self.follower.is_out_of_patience(self.counters)
 
     def is_validation_point(self) -> bool:
         """Whether the step just done is one after which the validation rows are to be looked at, and were not yet."""
-        return self.counters.step in self.points and self.counters.validation.step < self.counters.step
+        return self.follower.is_due(self.counters)
 
     def catch_up(self, should_stop: Callable[[], bool]) -> None:
         """Take a measurement that was due and could not be taken: a stop request or a rollback came first."""
@@ -241,14 +231,14 @@ class _Run:
 
     def keep(self) -> None:
         """Put the best state into the model, where that is wanted."""
-        if self.best:
-            put_weights(self.best, self.accelerator.unwrap_model(self.model))
+        if self.follower.best:
+            put_weights(self.follower.best, self.accelerator.unwrap_model(self.model))
 
     def state(self) -> LoopState:
         """Everything that a resumed run needs."""
         model = self.accelerator.unwrap_model(self.model)
         state = snapshot(self.counters, model, self.optimizer.optimizer, self.execution)
-        return with_best(state, self.best)
+        return with_best(state, self.follower.best)
 
     def outcome(self) -> TrainingOutcome:
         """The finished loop in numbers."""
@@ -262,30 +252,19 @@ class _Run:
             tokens_per_second=self.reader.tokens_per_second(),
             execution_changes=self.execution_changes,
             resumed_from_step=self.resumed_from_step,
-            kept_step=best.step if self.best and best is not None else None,
-            stopped_early=out_of_patience(self.counters.validation, self.following)
-            if self.counters.step < len(self.plan)
-            else None,
+            kept_step=best.step if self.follower.best and best is not None else None,
+            stopped_early=self.follower.why_early(self.counters),
             rollbacks=self.counters.rollbacks,
         )
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
-        """Look at the validation rows; a stop request comes first, because saving the state is urgent then."""
         model = self.accelerator.unwrap_model(self.model)
-        found = self.follower.look(model, should_stop) if self.follower is not None else None
+        budget = micro_batch_tokens(self.settings)
+        found = self.follower.look(model, budget, packing=self.packing, should_stop=should_stop, ranks=self.ranks)
         self.reader.restart()
-        if found is None:
-            return
-        metric, value = self.following.metric, found.loss if found.metric is None else found.metric
-        step = self.counters.step
-        record = self.counters.validation.after(step, value, higher_is_better=metric != "loss")
-        if self.following.keep == "best" and record.best is not None and record.best.step == step:
-            self.best = copy_weights(model)
-        self.counters = self.counters.model_copy(update={"validation": record, "validation_loss": found.loss})
-        self.untold |= {
-            "validation_loss": found.loss,
-            "validation_metric": None if metric == "loss" else (metric, value),
-        }
+        if found is not None:
+            self.counters = self.follower.note(found, model, self.counters)
+            self.untold |= self.follower.fields(found)
 
     def _roll_back(self, step: int, fault: str) -> None:
         """Go on after `step` from the state that is held.
@@ -295,13 +274,8 @@ class _Run:
 
         """
         done = self.counters.rollbacks
-        if self.held is None or done == _MOST_ROLLBACKS:
-            again = f", after {done} rollbacks" if done else ""
-            raise DivergedError(
-                reason=Reason.DIVERGED,
-                message=f"training diverged: {fault} at step {step} of {len(self.plan)}{again}",
-                advice="lower training.learningRate, raise training.warmupRatio or lower method.lora.alpha",
-            )
+        if self.held is None or done == MOST_ROLLBACKS:
+            raise diverged(fault, step=step, total_steps=len(self.plan), rollbacks=done)
         self._take(self.held)
         back_to = self.counters.step
         LOG.warning("step %d: %s; going on from the state after step %d", step, fault, back_to)
@@ -346,7 +320,7 @@ class _Run:
 
     def _take(self, state: LoopState) -> None:
         restore(state, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer)
-        self.counters, self.best = state.counters, best_in(state)
+        self.counters, self.follower.best = state.counters, best_in(state)
 
 
 def _ignore(_told: object) -> None:
