@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from finetune_api.report import EvaluationResult
 from finetune_api.spec.evaluation import Evaluation
 from finetune_trainer.data.problems import Source
 from finetune_trainer.data.prompts import Prompt, PromptSets
@@ -129,6 +130,7 @@ def test_the_comparison_has_the_asked_metrics_first_then_loss_and_perplexity():
     assert not loss.higher_is_better
     assert [metric.interval for metric in found.metrics] == ["bootstrap", "tango", *["bootstrap"] * 3]
     assert all(metric.low <= metric.delta <= metric.high for metric in found.metrics)
+    assert all(metric.tuned_low <= metric.tuned <= metric.tuned_high for metric in found.metrics)
     assert all(metric.rivals == [] for metric in found.metrics)
     assert [row.source for row in rows] == ["test.jsonl:1", "test.jsonl:2", "test.jsonl:3"]
     exact_of_second = rows[1].scores["exact_match"]
@@ -141,6 +143,17 @@ def test_an_empty_answer_counts_as_wrong_and_stays_in_the_denominator():
     assert found.rows == 3
     assert found.metrics[0].tuned == pytest.approx(1 / 3)
     assert found.metrics[0].verdict == "inconclusive"
+
+
+def test_a_model_that_computes_no_numbers_is_wrong_on_every_row_and_none_is_left_out(tiny_model, tokenizer):
+    asked = examiner([prompt(n, reference="dog") for n in range(3)], tokenizer)
+    base = asked.base(tiny_model)
+    with torch.no_grad():
+        tiny_model.lm_head.weight.fill_(torch.nan)
+    found, rows = asked.compare(baseline=base, rivals={}, tuned=asked.tuned(tiny_model))
+    assert (found.rows, len(rows)) == (3, 3)
+    assert [metric.tuned for metric in found.metrics[:2]] == [0, 57]
+    assert EvaluationResult.model_validate_json(found.model_dump_json()) == found, "every number is one in JSON too"
 
 
 def test_the_base_with_worked_examples_is_a_third_model_with_its_own_interval():

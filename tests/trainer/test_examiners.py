@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from finetune_api.report import EvaluationResult
 from finetune_api.spec.evaluation import METRICS, Evaluation
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.training import Classification
@@ -215,6 +216,9 @@ def test_a_row_without_finite_scores_is_answered_by_no_label_and_counts_as_wrong
     assert tuned.answers == ["", ""]
     assert result.confusion == [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
     assert result.metrics[0].tuned == 0
+    assert result.metrics[-1].tuned == 57
+    assert result.error_classes == {"empty": 2}
+    assert EvaluationResult.model_validate_json(result.model_dump_json()) == result, "every number is one in JSON too"
 
 
 # Preference and reward
@@ -249,6 +253,17 @@ def test_the_loss_of_preference_tuning_is_measured_against_where_it_starts(tiny_
     warm, _ = asked.compare(baseline=base, rivals={"parent": tuned}, tuned=tuned)
     assert warm.metrics[1].tuned == pytest.approx(math.log(2)), "with a parent, that is where it starts"
     assert warm.metrics[1].baseline != pytest.approx(math.log(2))
+
+
+def test_a_pair_without_finite_scores_is_decided_wrongly_and_stays_in_the_mean(tiny_model, tokenizer, make_rows):
+    asked = PreferenceExaminer(bench(tokenizer), pairs(make_rows(8)), ["test-0"] * 4, 0.5)
+    base = asked.base(tiny_model)
+    with torch.no_grad():
+        tiny_model.lm_head.weight.fill_(math.nan)
+    result, rows = asked.compare(baseline=base, rivals={}, tuned=asked.tuned(tiny_model))
+    assert [row.tuned for row in rows] == ["rejected"] * 4
+    assert [metric.tuned for metric in result.metrics] == [0, 57]
+    assert result.rows == 4
 
 
 def test_a_preference_example_shows_prompt_and_preferred_answer(tiny_model, tokenizer, make_rows):

@@ -9,7 +9,7 @@ from pydantic import Field
 from finetune_api.base import Message
 from finetune_api.report import EvaluationResult, MetricResult, RivalName, RivalResult, SliceResult
 from finetune_trainer.evaluate.errors import Change, ErrorClass, change, count_changes, count_classes
-from finetune_trainer.evaluate.intervals import bootstrap, tango
+from finetune_trainer.evaluate.intervals import bootstrap, bootstrap_score, tango, wilson
 from finetune_trainer.evaluate.metrics import Floats, Metric
 from finetune_trainer.evaluate.slices import parts_by_length, parts_by_name, score_parts, worst
 
@@ -142,6 +142,7 @@ def _tables(metric: Metric, baseline: Measured, rivals: Mapping[RivalName, Measu
 def _result(tables: _Tables, seed: int) -> MetricResult:
     metric = tables.metric
     low, high = _interval(metric, tables.baseline, tables.tuned, seed)
+    tuned_low, tuned_high = _own_interval(metric, tables.tuned, seed)
     return MetricResult(
         name=metric.name,
         higher_is_better=metric.higher_is_better,
@@ -151,6 +152,8 @@ def _result(tables: _Tables, seed: int) -> MetricResult:
         low=low,
         high=high,
         interval="tango" if metric.is_binary else "bootstrap",
+        tuned_low=tuned_low,
+        tuned_high=tuned_high,
     )
 
 
@@ -180,6 +183,12 @@ def _interval(metric: Metric, baseline: Floats, tuned: Floats, seed: int) -> tup
     if metric.is_binary:
         return tango(baseline[:, 0], tuned[:, 0])
     return bootstrap(baseline, tuned, metric.combine, seed)
+
+
+def _own_interval(metric: Metric, tuned: Floats, seed: int) -> tuple[float, float]:
+    if metric.is_binary:
+        return wilson(tuned[:, 0])
+    return bootstrap_score(tuned, metric.combine, seed)
 
 
 def _total(metric: Metric, table: Floats) -> float:

@@ -24,7 +24,7 @@ from finetune_trainer.evaluate.compare import Example, ExampleResult, Failings, 
 from finetune_trainer.evaluate.confusion import ACCURACY, METRICS, confusion, tables
 from finetune_trainer.evaluate.errors import classify_label
 from finetune_trainer.evaluate.examiner import Bench
-from finetune_trainer.evaluate.metrics import LOSS, Floats
+from finetune_trainer.evaluate.metrics import LOSS, Floats, counted
 from finetune_trainer.evaluate.score import in_batches
 from finetune_trainer.objectives.pooled import last_scores
 
@@ -118,7 +118,7 @@ class LabelExaminer:
         finite = np.isfinite(logs).all(1)
         decided = np.where(finite, logs.argmax(1), logs.shape[1])
         losses = -logs[np.arange(len(logs)), self._wanted]
-        return self._decided(decided.tolist(), {LOSS.name: np.stack([losses, np.ones_like(losses)], axis=1)})
+        return self._decided(decided.tolist(), {LOSS.name: counted(np.stack([losses, np.ones_like(losses)], axis=1))})
 
     def _decided(self, decided: Sequence[int], losses: dict[str, Floats]) -> Measured:
         labels = self._settings.labels

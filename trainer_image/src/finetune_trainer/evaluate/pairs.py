@@ -18,7 +18,7 @@ from finetune_trainer.data.item import Item
 from finetune_trainer.evaluate.batches import Recording
 from finetune_trainer.evaluate.compare import Example, ExampleResult, Measured, compare
 from finetune_trainer.evaluate.examiner import Bench
-from finetune_trainer.evaluate.metrics import LOSS, Floats, Metric, ratio
+from finetune_trainer.evaluate.metrics import LOSS, Floats, Metric, counted, ratio
 from finetune_trainer.evaluate.score import in_batches, score
 from finetune_trainer.objectives.pooled import last_scores
 
@@ -135,4 +135,4 @@ def _measured(scores: Floats, more: dict[str, Floats]) -> Measured:
 
 def _logistic(margins: Floats) -> Floats:
     """Statistics of the loss -log sigmoid(margin), float64 [pairs, 2]."""
-    return np.stack([np.logaddexp(0, -margins), np.ones_like(margins)], axis=1)
+    return counted(np.stack([np.logaddexp(0, -margins), np.ones_like(margins)], axis=1))
