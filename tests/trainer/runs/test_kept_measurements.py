@@ -166,7 +166,7 @@ DAMAGES = {
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_result_that_is_damaged_or_of_something_else_is_measured_anew(context, tokenizer, tiny_model, whole, kind):
     Measuring(context, tokenizer).examiner.base(tiny_model)
-    kept = [uri for uri in objects(context, "s3://team/") if uri.startswith(context.request.spec.data.prepared_uri)]
+    kept = objects(context, f"{context.request.spec.data.prepared_uri}/")
     measured = [uri for uri in kept if uri.endswith("measured.json")]
     assert len(measured) == 2, "answers, and losses"
     for uri in measured:

@@ -85,14 +85,13 @@ def remove_checkpoints(storage: Storage, layout: OutputLayout) -> None:
 
     The result stands: what cannot be removed is logged and stays. So does what another output owns.
     """
-    owned = [layout.evaluations]
-    try:
-        if not _foreign_owner(storage, layout):
-            owned.append(layout.checkpoints)
-        for prefix in owned:
+    for what, prefix in (("checkpoints", layout.checkpoints), ("measurements", layout.evaluations)):
+        try:
+            if prefix == layout.checkpoints and _foreign_owner(storage, layout):
+                continue
             storage.delete(item.uri for item in storage.list_objects(prefix))
-    except TrainerError as error:
-        LOG.warning("something is left under %s: %s", layout.root, error.message)
+        except TrainerError as error:
+            LOG.warning("%s are left under %s: %s", what, prefix, error.message)
 
 
 def claim_checkpoints(storage: Storage, layout: OutputLayout) -> None:
