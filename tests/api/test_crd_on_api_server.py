@@ -32,6 +32,8 @@ def classify(*labels: str) -> dict[str, Any]:
     return {"type": "classification", "classification": {"labels": list(labels)}}
 
 
+BENCHMARKS: dict[str, Any] = {"benchmarks": [{"task": "arc_easy", "uri": "s3://team-a/arc/"}]}
+
 # (change to the sample's spec, what the API server says)
 VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": ({"modle": {}}, 'unknown field "spec.modle"'),
@@ -52,6 +54,18 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown metric": ({"evaluation": {"metrics": ["bleu"]}}, "spec.evaluation.metrics[0]: Unsupported value"),
     "gpu resource without a domain": ({"resources": {"gpus": {"resourceName": "gpu"}}}, "resourceName: Invalid value"),
+    "a benchmark named twice": (
+        {"evaluation": {"benchmarks": [{"task": "arc_easy", "uri": "s3://team-a/arc/"}] * 2}},
+        "spec.evaluation.benchmarks[1]: Duplicate value",
+    ),
+    "a benchmark for a model that gives scores": (
+        {"objective": {"type": "reward"}, "evaluation": BENCHMARKS},
+        "evaluation.benchmarks are asked of a model that writes",
+    ),
+    "a benchmark for a model that gives labels": (
+        {"objective": classify("a", "b"), "evaluation": BENCHMARKS},
+        "evaluation.benchmarks are asked of a model that writes",
+    ),
     "endpoint that is not http": ({"storage": {"endpoint": "file:///etc"}}, "spec.storage.endpoint: Invalid value"),
     "retries beyond the bound": ({"limits": {"retries": 99}}, "spec.limits.retries: Invalid value"),
     "two identities": (
@@ -185,6 +199,11 @@ SOUND: dict[str, dict[str, Any]] = {
     "a gate on a metric that is asked for": {
         "evaluation": {"metrics": ["chrf"], "gates": [{"metric": "chrf", "value": 30}] * 16}
     },
+    "benchmarks of a classifier that writes": {
+        "objective": {"type": "classification", "classification": {"labels": ["a", "b"], "variant": "generative"}},
+        "evaluation": BENCHMARKS,
+    },
+    "benchmarks": {"evaluation": BENCHMARKS},
     "qlora on a GPU": {"method": {"type": "qlora"}},
     "an adapter merged": {"method": {"type": "dora"}, "output": {"uri": "s3://team-a/out", "merged": True}},
     "lora on the CPU": {"method": {"type": "lora"}, "resources": {"gpus": {"count": 0}}},

@@ -51,7 +51,11 @@ LARGEST = report(
     epoch=9999,
     data=DATA,
     training=TRAINING,
-    evaluation=EvaluationResult(rows=10**5, metrics=[metric(f"metric_{number}") for number in range(10)]),
+    evaluation=EvaluationResult(
+        rows=10**5,
+        metrics=[metric(f"metric_{number}") for number in range(10)],
+        benchmarks=[metric(f"benchmark_{number}" + "_" * 50) for number in range(8)],
+    ),
     artifact=Artifact(uri=LONGEST_URI, digest=DIGEST, size_bytes=10**12, verified=True, loss_difference=1e-9),
     checkpoint=SavedCheckpoint(step=10**7, uri=LONGEST_URI, saved_at="2026-01-31T12:00:00Z"),
     libraries={f"library-{number}": "1.2.3" for number in range(20)},

@@ -46,6 +46,13 @@ def test_rivals_and_slices_are_shown_with_the_verdict_on_each() -> None:
     assert shown.summary == "f1 0.50 -> 0.70"
 
 
+def test_benchmarks_are_shown_by_task_beside_the_job_s_own_metrics() -> None:
+    arc = metric(0.5, 0.4).model_copy(update={"name": "arc_easy", "low": -0.2, "high": -0.05})
+    shown = results.evaluation_status(EvaluationResult(rows=40, metrics=[metric(0.5, 0.7)], benchmarks=[arc]))
+    assert [(b.name, b.delta, b.verdict) for b in shown.benchmarks] == [("arc_easy", "-0.1000", "worse")]
+    assert shown.summary == "f1 0.50 -> 0.70"
+
+
 @pytest.mark.parametrize("huge", [1e15, 1e300, -1e300])
 def test_a_number_of_hundreds_of_digits_is_written_with_an_exponent(huge: float) -> None:
     shown = results.evaluation_status(EvaluationResult(rows=1, metrics=[metric(1.0, huge)]))

@@ -89,6 +89,7 @@ LONGEST: o.Raw = {
         "metrics": [METRIC] * 10,
         "slices": [{"name": "n" * 40, "rows": 10**5, "baseline": "1" * 20, "tuned": "1" * 20}] * 16,
         "gates": [GATE, {**GATE, "passed": False}] * 8,
+        "benchmarks": [METRIC | {"name": "b" * 64}] * 8,
     },
     "artifact": {
         "kind": "adapter",
