@@ -149,3 +149,44 @@ print(sys.modules["torch"], sorted({"accelerate", "peft"} & set(sys.modules)))
         env=os.environ | {"PYTHONPATH": path},
     )
     assert done.stdout.strip() == "None []", done.stderr[-2000:]
+
+
+TEXTS = {"text": ["a hen", "a cow"], "label": ["A", "B"]}
+KNOWN = {
+    "arc_easy": ("acc_norm", "test", science_rows(0, 1)[0]),
+    "arc_challenge": ("acc_norm", "test", science_rows(0, 1)[0]),
+    "boolq": ("acc", "validation", {"passage": "A hen lays eggs.", "question": "does a hen lay eggs", "label": 1}),
+    "commonsense_qa": (
+        "acc", "validation",
+        {"question": "q", "choices": {"text": list("abcde"), "label": list("ABCDE")}, "answerKey": "E"},
+    ),
+    "gsm8k": ("exact_match", "test", {"question": "What is 2 + 2?", "answer": "2 + 2 = 4\n#### 4"}),
+    "hellaswag": ("acc_norm", "validation", HELLASWAG[0]),
+    "lambada_openai": ("acc", "test", {"text": "The hen laid an egg"}),
+    "mmlu_anatomy": ("acc", "test", {"question": "q", "choices": list("abcd"), "answer": 3}),
+    "openbookqa": ("acc_norm", "test", {"question_stem": "What lays eggs?", "choices": TEXTS, "answerKey": "A"}),
+    "piqa": ("acc_norm", "validation", {"goal": "To boil water,", "sol1": "heat it.", "sol2": "cool it.", "label": 0}),
+    "sciq": (
+        "acc_norm", "test",
+        {"question": "q", "support": "s", "correct_answer": "a", **{f"distractor{n}": f"b{n}" for n in (1, 2, 3)}},
+    ),
+    "triviaqa": ("exact_match", "validation", {"question": "q", "answer": {"value": "a", "aliases": ["a", "b"]}}),
+    "truthfulqa_mc1": (
+        "acc", "validation", {"question": "q", "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]}}
+    ),
+    "winogrande": (
+        "acc", "validation",
+        {"sentence": "The hen saw the cow, for _ is big.", "option1": "hen", "option2": "cow", "answer": "2"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_task_of_the_docs_takes_rows_as_the_hub_has_them(name, harness):
+    metric, split, row = KNOWN[name]
+    assert harness.task(benchmark(name), FIELD).splits == [split]
+    asked = questions(harness, [row] * 3, name=name)
+    assert asked.metric == metric
+    assert asked.higher_is_better
+    docs = (Path(__file__).parents[2] / "docs/benchmarks.md").read_text()
+    assert f"| `{name}` | {metric} | `{split}` |" in docs

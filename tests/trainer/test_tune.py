@@ -219,6 +219,31 @@ def test_a_parent_is_measured_before_the_first_step_and_is_where_training_starts
         assert metric.tuned == pytest.approx(rivals["parent"], abs=1e-4)
 
 
+class Coin:
+    """A benchmark of two questions whose scores are those of a list, one model after the other."""
+
+    name, higher_is_better = "coin", True
+
+    def __init__(self, *scores):
+        self._left = list(scores)
+
+    def score(self, model):
+        return self._left.pop(0)
+
+
+def test_a_benchmark_is_put_to_base_parent_and_tuned_model(tuned, tiny_model_dir, tmp_path, monkeypatch):
+    directory = tuned("sft")[1].artifact.directory
+    config = AdapterConfig.model_validate_json((directory / "adapter_config.json").read_text())
+    parent = ParentAdapter("s3://team/earlier/", directory, config, "sha256:0")
+    job = make_job("sft", tiny_model_dir, tmp_path, parent=parent, training={"maxSteps": 1})
+    monkeypatch.setattr("finetune_trainer.tune.open_questions", lambda _context: [Coin([0, 0], [0, 1], [1, 1])])
+    tune(job)
+    evaluation = job.context.draft.report.evaluation
+    (coin,) = evaluation.benchmarks
+    assert (coin.name, coin.baseline, coin.rivals[0].score, coin.tuned) == ("coin", 0, 0.5, 1)
+    assert "coin" not in {metric.name for metric in evaluation.metrics}
+
+
 def test_a_parent_without_the_job_s_head_is_no_rival(tuned, tiny_model_dir, tmp_path):
     directory = tuned("sft")[1].artifacts[0].saved.directory
     config = AdapterConfig.model_validate_json((directory / "adapter_config.json").read_text())

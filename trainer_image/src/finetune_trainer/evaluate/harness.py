@@ -105,8 +105,8 @@ class Questions:
         _check_columns(task, rows)
         self._task = _build(task, rows)
         self.name = task.benchmark.task
-        self._metric = _headline(task, self._task)
-        self.higher_is_better = bool(self._task.higher_is_better()[self._metric])
+        self.metric = _headline(task, self._task)
+        self.higher_is_better = bool(self._task.higher_is_better()[self.metric])
         self._task.set_fewshot_seed(_EXAMPLE_SEED)
         sources = rows[task.asked].sources if task.config.get("process_docs") is None else None
         self._instances = list(_instances(task, self._task, sources))
@@ -131,7 +131,7 @@ class Questions:
         for _, group in groupby(instances, key=lambda instance: instance.doc_id):
             of_row = list(group)
             found = self._task.process_results(of_row[0].doc, [each.filtered_resps[chosen] for each in of_row])
-            scores.append(float(found[self._metric]))
+            scores.append(float(found[self.metric]))
         return scores
 
 
