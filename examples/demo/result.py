@@ -53,9 +53,10 @@ def tables(evaluation: dict[str, Any], report: dict[str, Any], examples: list[di
 
 
 def _records(target: Target, report_uri: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The evaluation in report.json, and the lines of examples.jsonl beside it."""
-    report = json.loads(target.storage.read(report_uri) or b"{}")
-    lines = (target.storage.read(report_uri.rsplit("/", 1)[0] + "/examples.jsonl") or b"").decode().splitlines()
+    """The evaluation in report.json, and the lines of examples.jsonl; both lie beside the page."""
+    folder = report_uri.rpartition("/")[0]
+    report = json.loads(target.storage.read(f"{folder}/report.json") or b"{}")
+    lines = (target.storage.read(f"{folder}/examples.jsonl") or b"").decode().splitlines()
     return report.get("evaluation", {}), [json.loads(line) for line in lines]
 
 

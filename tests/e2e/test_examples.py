@@ -63,7 +63,8 @@ def slices(status: dict[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 def full_report(target: Target, status: dict[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(target.storage.read(status["reportUri"]) or b"{}"))
+    folder = status["reportUri"].rpartition("/")[0]
+    return dict(json.loads(target.storage.read(f"{folder}/report.json") or b"{}"))
 
 
 @pytest.mark.slow(name="example house-manual", minutes=4)

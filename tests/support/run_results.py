@@ -1,6 +1,7 @@
 """Results of runs to make pages from: one with something in every section, one small, one that failed."""
 
 import math
+from pathlib import Path
 from typing import Any, Final
 
 from finetune_api.conditions import Reason
@@ -22,11 +23,12 @@ from finetune_api.report import (
 from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.evaluate.compare import ExampleResult, Score
-from finetune_trainer.metrics_file import StepRecord
+from finetune_trainer.metrics_file import StepRecord, read_steps
 from finetune_trainer.result_report.content import Attempt, RunResult
 
 DIGEST: Final = f"sha256:{'3f' * 32}"
 RUN: Final = "s3://team/desk/out/runs/0002/"
+RECORDED: Final = Path(__file__).resolve().parents[1] / "data" / "order_desk"
 
 
 def request(**sections: Any) -> TrainerRequest:
@@ -171,3 +173,18 @@ def failed_result() -> RunResult:
     )  # fmt: skip
     told = report(outcome="failed", failure=failure, evaluation=None, artifact=None, training=None)
     return full_result(report=told, steps=steps()[:30], examples=[])
+
+
+def recorded_result() -> RunResult:
+    """A real run of the example order-desk, recorded; `change` of its rows is by the headline metric."""
+    return RunResult(
+        request=TrainerRequest.model_validate_json((RECORDED / "request.json").read_text()),
+        report=TrainerReport.model_validate_json((RECORDED / "report.json").read_text()),
+        steps=read_steps((RECORDED / "metrics.jsonl").read_text()),
+        examples=[
+            ExampleResult.model_validate_json(line) for line in (RECORDED / "examples.jsonl").read_text().splitlines()
+        ],
+        attempts=[Attempt(1, "2026-11-24T18:28:00Z", "order-desk-train-0-m4k7z")],
+        made_at="2026-11-24T18:40:00Z",
+        base_license="apache-2.0",
+    )

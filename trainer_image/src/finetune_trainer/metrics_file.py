@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from finetune_api.base import Message
 
 LOG: Final = logging.getLogger(__name__)
+METRICS: Final = "metrics.jsonl"
 
 
 class StepRecord(Message):

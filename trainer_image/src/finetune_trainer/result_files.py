@@ -7,12 +7,11 @@ from typing import Final
 from huggingface_hub import ModelCard
 
 from finetune_api.report import TrainerReport
-from finetune_trainer.checkpoint import METRICS
 from finetune_trainer.context import Context
 from finetune_trainer.epoch import claims
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.evaluate.compare import ExampleResult
-from finetune_trainer.metrics_file import read_steps
+from finetune_trainer.metrics_file import METRICS, read_steps
 from finetune_trainer.result_report.card import render_card
 from finetune_trainer.result_report.content import Attempt, RunResult
 from finetune_trainer.result_report.html import render_html

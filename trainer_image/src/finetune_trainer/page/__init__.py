@@ -1,0 +1,1 @@
+"""HTML pages: what they all share."""

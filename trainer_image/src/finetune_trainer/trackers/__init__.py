@@ -1,0 +1,1 @@
+"""Runs shown in experiment trackers, from outside the training pod."""
