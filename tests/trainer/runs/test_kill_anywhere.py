@@ -144,7 +144,7 @@ def test_killed_inside_a_phase_the_job_ends_as_if_unbroken(name: str, breakable:
     assert re.search(phase.seen, killed.log), killed.log
     assert not re.search(phase.unseen, killed.log), killed.log
     begun = breakable.begun_checkpoints()
-    last = breakable.finish(command_line)
+    last = breakable.finish()
     assert last.outcome.report.adopted == (name in COMMITTED_BEFORE_THE_KILL)
     if phase.checkpoint == 0:
         assert last.newest is None
