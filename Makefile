@@ -24,10 +24,12 @@ example: $(STAMP) ## Run another worked example there: NAME=review-sentiment, an
 
 test: $(STAMP) ## Set everything up, run every quick test and a seeded sample of the slow ones
 	@$(PY) -m localcluster prepare
+	@$(PY) -m localcluster browser
 	$(PY) -m pytest
 
 test-full: $(STAMP) ## Run every test; an interrupted run goes on where it stopped
 	@$(PY) -m localcluster prepare
+	@$(PY) -m localcluster browser
 	$(PY) -m pytest --full
 
 ##@ Code

@@ -176,7 +176,7 @@ def failed_result() -> RunResult:
 
 
 def recorded_result() -> RunResult:
-    """A real run of the example order-desk, recorded; `change` of its rows is by the headline metric."""
+    """A real run of the example order-desk, recorded on a busy machine; only its pod's name is made up."""
     return RunResult(
         request=TrainerRequest.model_validate_json((RECORDED / "request.json").read_text()),
         report=TrainerReport.model_validate_json((RECORDED / "report.json").read_text()),

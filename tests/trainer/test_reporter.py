@@ -8,6 +8,7 @@ import pytest
 
 from finetune_api.progress import last_progress
 from finetune_api.report import SavedCheckpoint
+from finetune_trainer.metrics_file import read_steps
 from finetune_trainer.progress_lines import INTERVAL_SECONDS
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.steplog import StepLog
@@ -79,3 +80,9 @@ def test_metrics_get_every_step(reporter: Reporter) -> None:
     for step in (1, 2, 3):
         reporter.step(log(step))
     assert [json.loads(line)["step"] for line in reporter.metrics.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_a_gauge_adds_to_every_line_of_the_metrics(out: io.StringIO, clock: Clock, tmp_path: Path) -> None:
+    reporter = Reporter(out, tmp_path / "metrics.jsonl", clock, gauge=lambda: {"gpu_utilization": 97.0})
+    reporter.step(log(1))
+    assert [record.gpu_utilization for record in read_steps(reporter.metrics.read_text())] == [97.0]

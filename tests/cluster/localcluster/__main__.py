@@ -52,6 +52,11 @@ def _prepare(layout: Layout, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _browser(_layout: Layout, _options: argparse.Namespace) -> int:
+    lifecycle.provide_browser()
+    return 0
+
+
 def _down(layout: Layout, options: argparse.Namespace) -> int:
     lifecycle.down(layout, purge=options.purge)
     return 0
@@ -74,6 +79,7 @@ _COMMANDS: dict[str, tuple[Callable[[Layout, argparse.Namespace], int], str]] = 
     "up": (_up, "start the cluster and wait until pods can run"),
     "images": (_images, "build both images, push them to the cluster's registry, print their references"),
     "prepare": (_prepare, "build, up and images: all that tests and the demo need"),
+    "browser": (_browser, "install the browser that tests of HTML pages use"),
     "down": (_down, "stop it; its data stays unless --purge is given"),
     "status": (_status, "one line per component; exit code 1 if any does not run"),
     "env": (_env, "print shell assignments: KUBECONFIG, S3 as administrator, registry"),

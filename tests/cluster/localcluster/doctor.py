@@ -36,6 +36,9 @@ DEBIAN_TOOLS = (
     Tool("gcc", "gcc"),
 )
 
+BROWSER = Tool("chromium", "chromium")
+"""Not of the cluster: tests look at HTML pages in it, and skip without it."""
+
 
 def complaints() -> list[str]:
     """One line per thing that is missing; empty where a cluster can run."""

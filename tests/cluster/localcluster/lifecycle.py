@@ -14,7 +14,7 @@ from localcluster.addons import addons, gpu_patch
 from localcluster.build import build_all, pause_archive
 from localcluster.component import TcpPort
 from localcluster.console import step
-from localcluster.doctor import can_install, complaints, install, missing_tools
+from localcluster.doctor import BROWSER, can_install, complaints, install, missing_tools
 from localcluster.layout import Layout
 from localcluster.machine import Process
 from localcluster.node import CONTAINERD_SOCKET
@@ -22,6 +22,13 @@ from localcluster.plan import REGISTRY_PORT, S3_PORT, Plan, load_plan
 from localcluster.state import load_states
 from localcluster.storage import identities, missing_buckets
 from localcluster.timing import wait_until
+
+
+def provide_browser() -> None:
+    """Install the browser that tests of pages use, where that is possible without asking."""
+    if shutil.which(BROWSER.program) is None and can_install():
+        with step(f"install {BROWSER.package}"):
+            install([BROWSER])
 
 
 def provide_tools() -> None:

@@ -17,6 +17,7 @@ from finetune_trainer.evaluate.keep import Machine, S3Keeper
 from finetune_trainer.fetch import fetch_model
 from finetune_trainer.forms import prove_forms, upload_form
 from finetune_trainer.gates import judge, may_promote
+from finetune_trainer.gpu_use import gpu_use
 from finetune_trainer.lineage import lineage
 from finetune_trainer.manifest import Identity
 from finetune_trainer.methods.checks import check_method
@@ -54,7 +55,7 @@ def attempt(
     spec, storage, layout = context.request.spec, context.storage, context.layout
     check_method(spec)
     resolve_device(spec.resources.gpus.count)  # a missing GPU is found before gigabytes are downloaded
-    reporter = Reporter(sys.stdout, context.work_dir / METRICS)
+    reporter = Reporter(sys.stdout, context.work_dir / METRICS, gauge=gpu_use)
     reporter.stage("loading")
     epoch = claim(storage, layout, identity, now=context.clock())
     context.draft.add(epoch=epoch.number)

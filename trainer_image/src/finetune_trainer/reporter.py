@@ -14,8 +14,16 @@ from finetune_trainer.steplog import StepLog
 class Reporter(ProgressLines):
     """Progress of one run, and its metrics file."""
 
-    def __init__(self, out: TextIO, metrics: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        metrics: Path,
+        clock: Callable[[], float] = time.monotonic,
+        gauge: Callable[[], dict[str, float | None]] = dict,
+    ) -> None:
+        """`gauge` adds to every step's line what is measured beside the loop."""
         super().__init__(out, clock)
+        self._gauge = gauge
         self.metrics = metrics
         """The metrics file, one JSON object per log of the training loop."""
         metrics.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +32,7 @@ class Reporter(ProgressLines):
     def step(self, log: StepLog) -> None:
         """Take an optimiser step: a line of the metrics file, and progress."""
         with self.metrics.open("a") as target:
-            target.write(json.dumps(log.record()) + "\n")
+            target.write(json.dumps(log.record() | self._gauge()) + "\n")
         rate = log.tokens / log.step  # tokens of a mean step
         left = (log.total_steps - log.step) * rate
         seen = {
