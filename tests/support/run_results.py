@@ -184,7 +184,7 @@ def recorded_result() -> RunResult:
         examples=[
             ExampleResult.model_validate_json(line) for line in (RECORDED / "examples.jsonl").read_text().splitlines()
         ],
-        attempts=[Attempt(1, "2026-11-24T18:28:00Z", "order-desk-train-0-m4k7z")],
-        made_at="2026-11-24T18:40:00Z",
+        attempts=[Attempt(1, "2026-11-24T18:27:42Z", "order-desk-train-0-m4k7z")],
+        made_at="2026-11-24T18:58:13Z",
         base_license="apache-2.0",
     )
