@@ -5,7 +5,7 @@ adds nothing for turns of text; a test holds the two against each other.
 """
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import jinja2
@@ -13,6 +13,7 @@ import jinja2
 from finetune_api.conditions import Reason
 from finetune_trainer.data.problems import RowError
 from finetune_trainer.data.rows import Turn
+from finetune_trainer.data.skeleton import Apply, Skeletons, copies_content
 from finetune_trainer.errors import SettingsError
 
 _FIXED_DATE: Final = datetime.datetime(2024, 7, 26)
@@ -21,9 +22,6 @@ _LONGEST: Final = 64 << 20
 """Characters that a rendered row may have: twice the bytes of the longest row."""
 _MOST_ROUNDS: Final = 1_000_000
 """Rounds that all loops over `range` in one rendering may have together."""
-
-Apply = Callable[[Sequence[Turn], bool], str]
-"""Turns as text; True adds the start of the assistant's turn. Raises RowError where the template refuses them."""
 
 
 def compile_chat_template(source: str, name: str, tokenizer: Any) -> Apply:
@@ -53,6 +51,8 @@ def compile_chat_template(source: str, name: str, tokenizer: Any) -> Apply:
             raise RowError(f"{name} refuses it: {what}", "change the row's turns or data.template") from error
 
     _try_out(apply)
+    if copies_content(template.environment.parse(source)):
+        return Skeletons(apply, longest=_LONGEST)
     return apply
 
 

@@ -116,7 +116,7 @@ def _join(exchanges: list[Exchange], pieces: list[Pieces], learns_all: bool) -> 
         ids += prompt
         answers.append((len(ids), len(ids) + len(answer), exchange.weight))
         ids += answer
-    weights = np.full(len(ids), float(learns_all), np.float32)
+    weights = (np.ones if learns_all else np.zeros)(len(ids), np.float32)
     if not learns_all:
         for start, end, weight in answers:
             weights[start:end] = weight

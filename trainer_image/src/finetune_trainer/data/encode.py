@@ -77,11 +77,14 @@ class Encoder:
         self.special_ids = {token: tokenizer.convert_tokens_to_ids(token) for token in special}
         self.control_ids = frozenset(map(tokenizer.convert_tokens_to_ids, self.control_tokens))
         self._strings = [*sorted(self.control_tokens), _OPEN]
-        self._forged: dict[str, list[int]] = {}
         self._special = _any_of(special)
         self._longest_special = max(map(len, special), default=1)
         self._in_answers = _any_of([*special, _OPEN])
         self._elsewhere = _any_of(self._strings)
+        self._starts = {string[0] for string in self._strings}
+        self._forged = {string: self._as_characters(string) for string in self._strings}
+        """Ids of control strings as ordinary characters. Made once, because the last way of making them switches a
+        setting of the tokenizer that other threads use."""
 
     @property
     def adds_bos(self) -> bool:
@@ -146,7 +149,7 @@ class Encoder:
         # re.split with one group alternates: text, number of a placeholder, text, ...
         for index, piece in enumerate(_PLACEHOLDER.split(text)):
             if index % 2:
-                ids += self._forged_ids(self._strings[int(piece)])
+                ids += self._forged[self._strings[int(piece)]]
             elif piece:
                 ids += self._continued(piece) if index else self._encode_plain([piece])[0]
         return ids
@@ -156,13 +159,8 @@ class Encoder:
         line_end, ids = self._encode_plain(["\n", f"\n{text}"])
         return ids[len(line_end) :] if ids[: len(line_end)] == line_end else self._encode_plain([text])[0]
 
-    def _forged_ids(self, string: str) -> list[int]:
-        """Ids of a control string as ordinary characters: cut in two, it is no token."""
-        if string not in self._forged:
-            self._forged[string] = self._as_characters(string)
-        return self._forged[string]
-
     def _as_characters(self, string: str) -> list[int]:
+        """Ids of a control string as ordinary characters: cut in two, it is no token."""
         if string not in self.control_tokens:
             return self._continued(string)
         for cut in range(1, len(string)):
@@ -174,6 +172,11 @@ class Encoder:
         return ids
 
     def _escape_turn(self, turn: Turn) -> Turn:
+        for start in self._starts:  # far faster than the search for whole strings
+            if start in turn.content or start in turn.context:
+                break
+        else:
+            return turn
         control = self._in_answers if turn.role == "assistant" else self._elsewhere
         if not (control.search(turn.content) or control.search(turn.context)):
             return turn

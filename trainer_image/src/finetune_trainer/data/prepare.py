@@ -41,8 +41,10 @@ from finetune_trainer.data.tensors import map_arrays, write_arrays
 
 EXAMPLE_ROWS: Final = 16
 """The most that `evaluation.fewShot` can ask for."""
+_ENCODERS: Final = 2
+"""While one batch is in the tokenizer, which lets go of Python's lock and takes all cores, another is rendered."""
 _AHEAD: Final = 2
-"""Batches that may wait for the encoder."""
+"""Batches that may wait for the encoders."""
 
 Encoded = list[list[Item] | RowError]
 Numbers = NDArray[np.int64]
@@ -123,12 +125,12 @@ class Preparation:
         meter = Meter(files.size)
         reader = RowReader(self._shape, self._problems, meter)
         under_way: deque[tuple[_Placed, Future[Encoded]]] = deque()
-        with ThreadPoolExecutor(1) as encoder:
+        with ThreadPoolExecutor(_ENCODERS) as encoders:
             for side in SIDES:
                 self._splitter.begin(side)
                 for batch in reader.batches(side, files.side(side)):
                     placed = self._place(side, batch)
-                    under_way.append((placed, encoder.submit(self._shape.encode, placed.rows)))
+                    under_way.append((placed, encoders.submit(self._shape.encode, placed.rows)))
                     if len(under_way) > _AHEAD:
                         self._take(*under_way.popleft())
                     self._on_batch(meter)
@@ -170,12 +172,11 @@ class Preparation:
             self._writers[side].add(rows)
 
     def _offer(self, side: Side, batch: _Placed, place: int) -> None:
-        row = batch.rows[place]
-
-        def line() -> bytes:
-            return _line(batch.dataset, row.source, batch.raws[place])
-
-        self._samples[side].offer(order_mark(batch.digests[place]), batch.numbers[place], line)
+        sample = self._samples[side]
+        mark = order_mark(batch.digests[place])
+        if sample.wants(mark):
+            source, raw = batch.rows[place].source, batch.raws[place]
+            sample.offer(mark, batch.numbers[place], lambda: _line(batch.dataset, source, raw))
 
     def _keep_bad(self, source: Source, error: RowError, row: RawRow | None) -> None:
         self._bad.add(source, error, row)

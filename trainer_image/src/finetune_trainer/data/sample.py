@@ -23,6 +23,12 @@ class Sample:
         self._distinct = distinct
         self._kept: list[tuple[int, int, int]] = []
         """A heap of (negated mark, negated number, place in the file): the largest mark comes first."""
+        self._bar = b"\xff" * 64
+        """No row with a larger mark is kept."""
+
+    def wants(self, mark: bytes) -> bool:
+        """Whether a row with this mark may be kept: most are turned away by this one comparison."""
+        return mark <= self._bar
 
     def offer(self, mark: bytes, number: int, line: Callable[[], bytes]) -> None:
         """Take a row; `number` tells rows apart and `line` is called only where the row is kept for now."""
@@ -37,6 +43,8 @@ class Sample:
             heappush(self._kept, entry)
         else:
             heappushpop(self._kept, entry)
+        if len(self._kept) == self._size:
+            self._bar = (-self._kept[0][0]).to_bytes(16, "big") + b"\xff" * 16
 
     def write(self, target: Path) -> list[int]:
         """Write the kept lines in order of their numbers, which are returned."""

@@ -23,6 +23,8 @@ _TAILS_KEPT: Final = 4096
 
 Pieces = tuple[list[int], list[int]]
 """Ids of a prompt and of its answer."""
+_Tails = dict[str, list[int]]
+"""Ids of each tail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +40,70 @@ class _Cut:
 
 
 class Seams:
-    """Finds seams; remembers the tokens of tails."""
+    """Finds seams, in several threads if need be; remembers the tokens of tails."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._anchor: str = encoder.tokenizer.eos_token
-        self._tails: dict[str, list[int]] = {}
-        self._last_tail = ""
+        self._tails: _Tails = {}
 
     def split(self, rendered: Sequence[list[Exchange]]) -> list[Pieces]:
         """Ids of the prompt and the answer of every exchange, conversation after conversation."""
-        cuts = [cut for exchanges in rendered for cut in self._cuts(exchanges)]
-        self._learn_tails(cuts)
-        prompts = self._prompts(cuts)
-        behind = self._encoder.encode_all([cut.tail + cut.exchange.answer for cut in cuts])
-        answers = [self._answer(*each) for each in zip(cuts, prompts, behind, strict=True)]
+        cuts = self._cuts(rendered)
+        tails = self._tails_of(cuts)
+        prompts, behind = self._encode(cuts)
+        answers = [_answer(*each, tails) for each in zip(cuts, prompts, behind, strict=True)]
         merged = [index for index, answer in enumerate(answers) if answer is None]
-        rest = iter(self._merged_answers([cuts[index] for index in merged], [prompts[index] for index in merged]))
+        rest = iter(
+            self._merged_answers([cuts[index] for index in merged], [prompts[index] for index in merged], tails)
+        )
         return [
             (prompt, next(rest) if answer is None else answer) for prompt, answer in zip(prompts, answers, strict=True)
         ]
 
-    def _cuts(self, exchanges: list[Exchange]) -> list[_Cut]:
+    def _cuts(self, rendered: Sequence[list[Exchange]]) -> list[_Cut]:
         cuts: list[_Cut] = []
-        before = ""
-        for exchange in exchanges:
-            if cuts:
-                before = self._encoder.token_at_end(cuts[-1].exchange.answer)
-            cuts.append(_Cut(exchange, before, *self._tail(exchange.prompt)))
+        tail = ""
+        for exchanges in rendered:
+            before = ""
+            for exchange in exchanges:
+                if tail and exchange.prompt.endswith(tail):  # nearly always, where there is a template
+                    cuts.append(_Cut(exchange, before, tail, tail_is_put=False))
+                else:
+                    cuts.append(_Cut(exchange, before, *self._tail(exchange.prompt)))
+                    tail = "" if cuts[-1].tail_is_put else cuts[-1].tail
+                if exchange is not exchanges[-1]:
+                    before = self._encoder.token_at_end(exchange.answer)
         return cuts
 
     def _tail(self, prompt: str) -> tuple[str, bool]:
-        tail = self._last_tail
-        if tail and prompt.endswith(tail):
-            return tail, False
         found = self._encoder.last_token(prompt)
         if found:
-            self._last_tail = prompt[found[0] :]
             return prompt[found[0] :], False
         words = prompt.rstrip()
         return self._anchor + prompt[max(words.rfind("\n") + 1, words.rfind(" "), 0) :], True
 
-    def _learn_tails(self, cuts: list[_Cut]) -> None:
+    def _tails_of(self, cuts: Sequence[_Cut]) -> _Tails:
+        """Ids of the tails of some cuts, at least."""
         known = self._tails if len(self._tails) <= _TAILS_KEPT else {}
-        wanted = {cut.tail for cut in cuts}
-        new = list(wanted - known.keys())
-        known |= zip(new, self._encoder.encode_all(new), strict=True)
+        new = [tail for tail in {cut.tail for cut in cuts} if tail not in known]
+        known.update(zip(new, self._encoder.encode_all(new), strict=True))
         self._tails = known
+        return known
 
-    def _prompts(self, cuts: Sequence[_Cut]) -> list[list[int]]:
-        """Ids of the prompts; the head that many conversations begin with is encoded once."""
+    def _encode(self, cuts: Sequence[_Cut]) -> tuple[list[list[int]], list[list[int]]]:
+        """Ids of the prompts, and of the answers behind their tails.
+
+        The head that many conversations begin with is encoded once.
+        """
         head, head_ids = self._shared_head([cut.exchange.prompt for cut in cuts if not cut.before])
         has_head = [bool(head) and not cut.before and cut.exchange.prompt.startswith(head) for cut in cuts]
         rests = [cut.exchange.prompt[len(head) * has :] for cut, has in zip(cuts, has_head, strict=True)]
-        encoded = self._encode_after([cut.before for cut in cuts], rests)
-        return [head_ids + ids if has else ids for ids, has in zip(encoded, has_head, strict=True)]
+        behind = [cut.tail + cut.exchange.answer for cut in cuts]
+        # All in one call, so that the tokenizer's threads wait for each other once.
+        encoded = self._encode_after([cut.before for cut in cuts] + [""] * len(cuts), rests + behind)
+        prompts = [head_ids + ids if has else ids for ids, has in zip(encoded, has_head, strict=False)]
+        return prompts, encoded[len(cuts) :]
 
     def _shared_head(self, prompts: Sequence[str]) -> tuple[str, list[int]]:
         """What two of the prompts begin with, a system message say, up to a special token; and its ids.
@@ -117,18 +128,7 @@ class Seams:
                 encoded[index] = self._encoder.encode(texts[index])
         return encoded
 
-    def _answer(self, cut: _Cut, prompt: list[int], behind_tail: list[int]) -> list[int] | None:
-        """The answer's own ids, or None where something is merged across an end of the tail."""
-        tail = self._tails[cut.tail]
-        if behind_tail[: len(tail)] != tail or not self._ends_with_tail(cut, prompt):
-            return None
-        return behind_tail[len(tail) :] or None
-
-    def _ends_with_tail(self, cut: _Cut, prompt: list[int]) -> bool:
-        inside = self._tails[cut.tail][cut.tail_is_put :]
-        return prompt[len(prompt) - len(inside) :] == inside
-
-    def _merged_answers(self, cuts: Sequence[_Cut], prompts: Sequence[list[int]]) -> list[list[int]]:
+    def _merged_answers(self, cuts: Sequence[_Cut], prompts: Sequence[list[int]], tails: _Tails) -> list[list[int]]:
         """Answers that do not stand apart from their tails.
 
         Where the prompt does end with the tail, the answer has changed the tail, and so the prompt.
@@ -136,10 +136,23 @@ class Seams:
         if not cuts:
             return []
         found = self._encode_after([self._anchor] * len(cuts), [cut.exchange.answer for cut in cuts])
-        torn = [index for index, cut in enumerate(cuts) if not self._ends_with_tail(cut, prompts[index])]
+        torn = [index for index, cut in enumerate(cuts) if not _ends_with_tail(cut, prompts[index], tails)]
         wholes = self._encoder.encode_all([cuts[index].exchange.prompt + cuts[index].exchange.answer for index in torn])
         for index, whole in zip(torn, wholes, strict=True):
             size = len(prompts[index])
             if whole[:size] == prompts[index] and len(whole) > size:
                 found[index] = whole[size:]
         return found
+
+
+def _answer(cut: _Cut, prompt: list[int], behind_tail: list[int], tails: _Tails) -> list[int] | None:
+    """The answer's own ids, or None where something is merged across an end of the tail."""
+    tail = tails[cut.tail]
+    if behind_tail[: len(tail)] != tail or not _ends_with_tail(cut, prompt, tails):
+        return None
+    return behind_tail[len(tail) :] or None
+
+
+def _ends_with_tail(cut: _Cut, prompt: list[int], tails: _Tails) -> bool:
+    inside = tails[cut.tail][cut.tail_is_put :]
+    return prompt[len(prompt) - len(inside) :] == inside

@@ -131,7 +131,10 @@ def _characters(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        return sum(map(_characters, value.values()))
-    if isinstance(value, list):
-        return sum(map(_characters, value))
-    return 1
+        value = value.values()
+    elif not isinstance(value, list):
+        return 1
+    count = 0
+    for each in value:
+        count += len(each) if type(each) is str else _characters(each)
+    return count

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Template
-from finetune_trainer.data.chat_template import Apply, compile_chat_template
+from finetune_trainer.data.chat_template import compile_chat_template
 from finetune_trainer.data.encode import Encoder
 from finetune_trainer.data.problems import RowError
 from finetune_trainer.data.rows import Turn
+from finetune_trainer.data.skeleton import Apply
 from finetune_trainer.errors import SettingsError
 
 _ALPACA: Final = (

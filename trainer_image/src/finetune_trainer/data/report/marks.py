@@ -26,10 +26,10 @@ class Marks:
 
     def add(self, text: str, source: Source) -> None:
         """Look through one row's text."""
-        shape = outline(text)
-        for odd in find_oddities(text, shape):
+        seen = outline(text)
+        for odd in find_oddities(text, seen):
             self._oddities.setdefault(odd, _Mark(source)).rows += 1
-        for kind, count in count_pii(text, shape).items():
+        for kind, count in count_pii(text, seen).items():
             mark = self._pii.setdefault(kind, _Mark(source))
             mark.rows += 1
             mark.matches += count

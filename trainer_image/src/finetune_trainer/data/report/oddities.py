@@ -5,7 +5,7 @@ import unicodedata
 from typing import Final
 
 from finetune_trainer.data.report.content import OddityKind
-from finetune_trainer.data.report.outline import CONTROL
+from finetune_trainer.data.report.outline import CONTROL, Outline
 
 REPLACEMENT: Final = "\ufffd"
 C1: Final = frozenset(map(chr, [*range(0x80, 0x85), *range(0x86, 0xA0)]))
@@ -25,14 +25,15 @@ _CYRILLIC: Final = frozenset(map(chr, range(0x400, 0x500)))
 _MIXED: Final = re.compile("[A-Za-z][\u0400-\u04ff]|[\u0400-\u04ff][A-Za-z]")
 
 
-def find_oddities(text: str, shape: bytes) -> list[OddityKind]:
-    """The kinds that stand in a text; `shape` is its outline."""
-    found: list[OddityKind] = ["control"] if CONTROL in shape else []
-    return found if text.isascii() else found + _beyond_ascii(text, has_control=bool(found))
+def find_oddities(text: str, outline: Outline) -> list[OddityKind]:
+    """The kinds that stand in a text, whose outline is given."""
+    found: list[OddityKind] = ["control"] if CONTROL in outline.shape else []
+    if not outline.beyond_ascii:
+        return found
+    return found + _beyond_ascii(text, set(outline.beyond_ascii), has_control=bool(found))
 
 
-def _beyond_ascii(text: str, *, has_control: bool) -> list[OddityKind]:
-    chars = set(text)  # one pass; all that follows looks at a few dozen characters
+def _beyond_ascii(text: str, chars: set[str], *, has_control: bool) -> list[OddityKind]:
     mojibake = not _MOJIBAKE_STARTS.isdisjoint(chars) and _MOJIBAKE.search(text) is not None
     found: dict[OddityKind, bool] = {
         "replacement": REPLACEMENT in chars,

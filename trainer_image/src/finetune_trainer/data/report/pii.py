@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from finetune_trainer.data.report.content import PiiKind
+from finetune_trainer.data.report.outline import Outline
 
 _END: Final = r"(?![\w-])"
 
@@ -66,12 +67,18 @@ _API_KEYS_WITH_UNDERSCORE: Final[dict[str, re.Pattern[str]]] = {
     }.items()
 }
 
+_MARKS_OF_SHORT_KEYS: Final = ("eyJ", "xox")
+"""Of the keys above that may have fewer than `LONG_WORD` letters, digits, dashes and underscores in a row."""
+
 _CARD_SHAPES: Final = (b"0" * 13, b"0000 0000 0000", b"0000-0000-0000", b"0000 000000 0", b"0000-000000-0")
 
 
-def count_pii(text: str, shape: bytes) -> dict[PiiKind, int]:
-    """How many strings of each kind the text holds; kinds without any are left out. `shape` is its outline."""
-    found: dict[PiiKind, int] = {"api_key": _count_api_keys(text)}
+def count_pii(text: str, outline: Outline) -> dict[PiiKind, int]:
+    """How many strings of each kind the text, whose outline is given, holds; kinds without any are left out."""
+    shape = outline.shape
+    found: dict[PiiKind, int] = {}
+    if outline.has_long_word or any(mark in text for mark in _MARKS_OF_SHORT_KEYS):
+        found["api_key"] = _count_api_keys(text)
     if "@" in text:
         found["email"] = len(_EMAIL.findall(text))
     if "PRIVATE KEY-----" in text:
