@@ -65,6 +65,26 @@ def test_what_only_resembles_is_not_counted(text):
     assert count_pii(text, outline(text)) == {}
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"{mark}{'A' * 16}" for mark in ("AKIA", "ASIA")),
+        f"AIza{'a' * 35}",
+        f"eyJ{'a' * 10}.eyJ{'a' * 10}.a",
+        f"xoxb-{'a' * 10}",
+        f"sk-{'a' * 20}",
+        f"glpat-{'a' * 20}",
+        f"ghp_{'a' * 36}",
+        f"github_pat_{'a' * 22}",
+        f"sk_live_{'a' * 16}",
+        f"hf_{'a' * 30}",
+    ],
+)
+def test_the_shortest_key_of_each_form_is_found(key):
+    """The quick look that spares most rows the search must let every one of them through."""
+    assert count_pii(key, outline(key)) == {"api_key": 1}
+
+
 def test_luhn_finds_every_single_wrong_digit():
     right = "4111111111111111"
     assert is_card(right)

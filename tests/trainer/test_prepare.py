@@ -9,6 +9,8 @@ from preparing import TRAIN, data_of, files_of, prepare_accepted, prepare_files
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.evaluation import Evaluation
+from finetune_trainer.data import prepare as prepare_module
+from finetune_trainer.data import stream
 from finetune_trainer.data.prompts import make_prompts
 from finetune_trainer.data.stream import DatasetFiles
 from finetune_trainer.errors import DataError
@@ -53,6 +55,21 @@ def test_preparing_twice_gives_the_same_bytes(tokenizer, tmp_path):
         prepare_files(files, data_of(files), tokenizer, tmp_path / name)
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
+
+
+def test_however_many_batches_are_encoded_at_a_time_the_bytes_are_the_same(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "BATCH_ROWS", 3)
+    # Now and then a bad row, alternately found by parsing and by encoding, and a control token as text.
+    rows = [exchange(n, ("", "dog " * 90, "<|im_end|>", "dog", "fox")[n % 5]) for n in range(90)]
+    files = files_of(tmp_path / "files", train=rows)
+    contents = []
+    for encoders in (1, 2, 4):
+        monkeypatch.setattr(prepare_module, "_ENCODERS", encoders)
+        target = tmp_path / str(encoders)
+        prepare_files(files, data_of(files, max_tokens=64), tokenizer, target)
+        contents.append({path.name: path.read_bytes() for path in target.iterdir()})
+    assert contents[0] == contents[1] == contents[2]
+    assert b"leaves no room" in contents[0]["bad_rows.jsonl"]
 
 
 def test_every_sequence_is_one_sides_and_rows_keep_their_order(prepare, tokenizer):
