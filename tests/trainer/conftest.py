@@ -71,6 +71,14 @@ def make_rows() -> Callable[..., list[Tokenized]]:
     return make
 
 
+@pytest.fixture(scope="session")
+def harness():
+    """All tasks of lm-eval, found once: it reads thousands of files."""
+    from finetune_trainer.evaluate.harness import Harness
+
+    return Harness()
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tiny tensors gain nothing from threads, and sums in one order are the same everywhere."""

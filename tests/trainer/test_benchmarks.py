@@ -17,14 +17,14 @@ from finetune_trainer.errors import StopRequested
 from finetune_trainer.evaluate.benchmarks import Benchmarks
 from finetune_trainer.evaluate.compare import Measured
 from finetune_trainer.evaluate.examiner import Bench
-from finetune_trainer.evaluate.harness import Harness, Questions
+from finetune_trainer.evaluate.harness import Questions
 from finetune_trainer.evaluate.harness_model import HarnessModel
 from finetune_trainer.evaluate.task_files import SplitRows
 from finetune_trainer.evaluate.watch import Watch
 
 FIELD = "spec.evaluation.benchmarks[0]"
 FILES = {
-    "arc_easy": {"test": science_rows(0, 9), "train": science_rows(9)},
+    "arc_easy": {"test": science_rows(0, 9), "train": science_rows(4)},
     # The last word of a text: right where every token of it is the likeliest.
     "lambada_openai": {"test": [{"text": row["question"] + " " + row["choices"]["text"][0]} for row in science_rows()]},
     # Two contexts and one continuation.
@@ -36,11 +36,6 @@ FILES = {
     },
 }
 METRICS = {"arc_easy": "acc_norm", "lambada_openai": "acc", "winogrande": "acc"}
-
-
-@pytest.fixture(scope="module")
-def harness():
-    return Harness()
 
 
 def split_rows(rows, name="test"):
@@ -88,7 +83,9 @@ class Reference:
         )  # fmt: skip
         first = found["samples"]["local"][0]["filter"]
         samples = [each for each in found["samples"]["local"] if each["filter"] == first]
-        return [float(each[METRICS[name]]) for each in sorted(samples, key=lambda each: each["doc_id"])]
+        samples.sort(key=lambda each: each["doc_id"])
+        asked = [tuple(each) for sample in samples for each in sample["arguments"]]
+        return [float(each[METRICS[name]]) for each in samples], asked
 
 
 @pytest.fixture
@@ -105,6 +102,19 @@ def scores(result, name):
     return result.tables[name][:, 0].tolist()
 
 
+def put_to_a_model(asked):
+    """What a model is asked: contexts with continuations."""
+    put = []
+
+    class Model:
+        def loglikelihood(self, requests):
+            put.extend(request.args for request in requests)
+            return [(-1.0, False)] * len(requests)
+
+    asked.score(Model())
+    return put
+
+
 REFERENCES = {
     "no examples": ("arc_easy", 0),
     "worked examples": ("arc_easy", 2),
@@ -116,9 +126,10 @@ REFERENCES = {
 @pytest.mark.parametrize("case", REFERENCES)
 def test_every_question_is_scored_as_by_lm_eval_itself(case, harness, reference, tiny_model, tokenizer):
     name, few_shot = REFERENCES[case]
-    expected = reference.scores(harness, name, tiny_model, tokenizer, few_shot)
-    found = measured(tokenizer, tiny_model, questions(harness, name, few_shot=few_shot))
-    assert scores(found, name) == expected
+    expected, prompts = reference.scores(harness, name, tiny_model, tokenizer, few_shot)
+    asked = questions(harness, name, few_shot=few_shot)
+    assert scores(measured(tokenizer, tiny_model, asked), name) == expected
+    assert put_to_a_model(asked) == prompts
     assert len(expected) == len(next(iter(FILES[name].values())))
 
 

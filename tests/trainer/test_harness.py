@@ -12,15 +12,10 @@ from finetune_api.conditions import Reason
 from finetune_api.spec.evaluation import Benchmark
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import DataError, SettingsError
-from finetune_trainer.evaluate.harness import Harness, Questions
+from finetune_trainer.evaluate.harness import Questions
 from finetune_trainer.evaluate.task_files import SplitRows
 
 FIELD = "spec.evaluation.benchmarks[0]"
-
-
-@pytest.fixture(scope="module")
-def harness():
-    return Harness()
 
 
 def benchmark(name, **settings):
@@ -134,6 +129,7 @@ def test_tasks_are_prepared_where_torch_cannot_be_imported():
     program = """
 import sys
 sys.modules["torch"] = None
+from finetune_trainer.evaluate.harness import Harness
 from test_harness import *
 harness = Harness()
 questions(harness, science_rows(), few_shot=2)

@@ -6,6 +6,7 @@ tasks, none that judges freely written answers is run: some of it executes what 
 """
 
 import difflib
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ class Harness:
     """All tasks of lm-eval; finding them reads thousands of files and takes seconds."""
 
     def __init__(self) -> None:
+        # Its warnings advise on options of its own command line.
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
         self._entries: dict[str, Entry] = TaskManager().task_index
 
     def task(self, benchmark: Benchmark, field: str) -> Task:
