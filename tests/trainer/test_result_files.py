@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from run_results import RECORDED, failed_result, full_result
+from run_results import RECORDED, RUN, failed_result, full_result
 
+from finetune_api.report import TrainerReport
 from finetune_trainer import result_files
+from finetune_trainer.__main__ import _keep as keep_report
 from finetune_trainer.context import Context, Draft
 from finetune_trainer.epoch import Claim
 from finetune_trainer.result_files import failed_page, gather, write_result_files
@@ -24,6 +26,9 @@ class Shelf:
 
     def read(self, uri: str) -> bytes | None:
         return self.objects.get(uri)
+
+    def write(self, uri: str, content: bytes) -> None:
+        self.objects[uri] = content
 
     def list_objects(self, prefix: str) -> list[StoredObject]:
         return [StoredObject(uri, len(content)) for uri, content in self.objects.items() if uri.startswith(prefix)]
@@ -67,6 +72,16 @@ def test_a_failed_run_has_a_page_from_its_first_step_on(context: Context) -> Non
     assert b"Failed: Diverged" in (failed_page(context) or b"")
     (context.work_dir / "metrics.jsonl").write_text("")
     assert failed_page(context) is None
+
+
+@pytest.mark.parametrize(("outcome", "has_page"), [("failed", True), ("preempted", False)])
+def test_a_failure_leaves_report_and_page_and_a_stop_request_the_report_alone(
+    context: Context, outcome: str, has_page: bool
+) -> None:
+    context.draft.report = failed_result().report.model_copy(update={"outcome": outcome})
+    kept = keep_report(context, context.draft.report)
+    assert (kept.page_uri is not None, f"{RUN}report.html" in context.storage.objects) == (has_page, has_page)
+    assert TrainerReport.model_validate_json(context.storage.objects[f"{RUN}report.json"]) == kept
 
 
 @pytest.mark.parametrize(
