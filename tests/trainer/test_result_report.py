@@ -38,7 +38,7 @@ def hostile_page(text: str) -> str:
     return render_html(
         full_result(
             report=report(evaluation=told, lineage={"image": text, "baseModel": text}, libraries={text: text}),
-            examples=[example(number, rivals={"few_shot": text}, classes=[text], **row) for number in range(9)],
+            examples=[example(number, rivals={"few_shot": text}, **row) for number in range(9)],
             request=request(data={"template": {"system": text.replace("\ud800", "")}}),
             base_license=text,
         )

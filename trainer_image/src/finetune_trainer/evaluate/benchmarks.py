@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune_api.report import MetricResult, RivalName
-from finetune_trainer.evaluate.compare import Measured, compare
+from finetune_trainer.evaluate.compare import Measured, compare_metrics
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.metrics import Floats, Metric, ratio
 
@@ -42,8 +42,7 @@ class Benchmarks:
         if not self._questions:
             return []
         metrics = [self._metric(each, [baseline, *rivals.values(), tuned]) for each in self._questions]
-        result, _ = compare([], metrics, baseline=baseline, rivals=rivals, tuned=tuned, seed=self._bench.seed)
-        return result.metrics
+        return compare_metrics(metrics, baseline=baseline, rivals=rivals, tuned=tuned, seed=self._bench.seed)
 
     def _metric(self, questions: "Questions", models: Sequence[Measured]) -> Metric:
         is_binary = all(np.isin(model.tables[questions.name][:, 0], (0, 1)).all() for model in models)

@@ -90,6 +90,18 @@ class _Tables:
     tuned: Floats
 
 
+def compare_metrics(
+    metrics: Sequence[Metric],
+    *,
+    baseline: Measured,
+    rivals: Mapping[RivalName, Measured],
+    tuned: Measured,
+    seed: int,
+) -> list[MetricResult]:
+    """Metrics with intervals, in the order of `metrics`."""
+    return [_result(_tables(metric, baseline, rivals, tuned), seed) for metric in metrics]
+
+
 def compare(
     examples: Sequence[Example],
     metrics: Sequence[Metric],
