@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -79,7 +80,7 @@ class Rule:
     times: int | None = 1
     """So many of them are hit then; None hits all."""
     after: str = ""
-    """None is counted before a request with this in its path was answered."""
+    """None is counted before a request with this in its path was answered with 200."""
 
     def takes(self, method: str, path: str) -> bool:
         """Whether this request is hit; counts it."""
@@ -126,7 +127,7 @@ class FaultProxy:
     def note(self, method: str, path: str) -> Seen:
         """Log a request that has arrived, with the fault that it gets."""
         with self._lock:
-            answered = [seen.path for seen in self.log if seen.status]
+            answered = [seen.path for seen in self.log if seen.status == HTTPStatus.OK]
             rules = (
                 rule for rule in self._rules if not rule.after or any(re.search(rule.after, path) for path in answered)
             )
