@@ -239,9 +239,9 @@ def test_a_fingerprint_is_of_the_named_weights_and_of_every_bit(tiny_model):
 
 def test_a_run_that_is_stopped_while_it_evaluates_goes_on_with_the_rows_that_are_missing(bench: Runs) -> None:
     slow = {"evaluation": {"maxNewTokens": 24, "batchSize": 1, "fewShot": 0}, "training": {"maxSteps": 2}}
-    bench.put_rows("evaluated", add_rows(160))
+    bench.put_rows("evaluated", add_rows(400))
     work = bench.validated("evaluated", **slow)
-    for seconds in (1, 2, 4, 8):
+    for seconds in (0.1, 1, 2, 4, 8):
         run = bench.start(work)
         run.wait_for(lambda progress: progress.stage == "evaluating")
         time.sleep(seconds)  # an answer or two, however slow the machine; or else the next time

@@ -93,6 +93,7 @@ PHASES = {
     "commit of a checkpoint, answer lost": Phase(upload("manifest.json", "answer"), 2, saved(1), saved(2)),
     "removal of an old checkpoint": Phase(Request("POST", "delete", "answer"), 3, saved(2), EVALUATING),
     "evaluation": Phase(Line(EVALUATING + f'.*"checkpoint":{{"step":{STEPS}'), LAST, EVALUATING, '"stage":"uploading"'),
+    "upload of answers so far": Phase(result("evaluations/.*json"), LAST, EVALUATING, '"stage":"uploading"'),
     "upload of adapter_config.json": Phase(
         result("runs/0001/adapter/adapter_config.json"), LAST, EVALUATING, VERIFYING
     ),
@@ -102,14 +103,27 @@ PHASES = {
     "verification in its own process": Phase(
         Request("GET", f"runs/0001/{ADAPTER}", "answer"), LAST, VERIFYING, COMMITTED
     ),
+    "upload of the model card": Phase(
+        result("runs/0001/adapter/README.md"), LAST, "read back from S3 scores", COMMITTED
+    ),
+    "upload of report.html": Phase(result("runs/0001/report.html"), LAST, "read back from S3 scores", COMMITTED),
     "upload of report.json": Phase(result("runs/0001/report.json"), LAST, "read back from S3 scores", COMMITTED),
     "final commit": Phase(result("manifest.json"), LAST, "read back from S3 scores", COMMITTED),
     "final commit, answer lost": Phase(result("manifest.json", "answer"), LAST, "read back from S3 scores", COMMITTED),
     "removal of all checkpoints": Phase(
         Request("POST", "delete", "answer", after="/out/manifest.json"), LAST, COMMITTED
     ),
+    "move of the promoted pointer": Phase(result("promoted.json"), LAST, COMMITTED),
+    "move of the promoted pointer, answer lost": Phase(result("promoted.json", "answer"), LAST, COMMITTED),
+    "mark of the promotion": Phase(result("runs/0001/promoted.json"), LAST, COMMITTED),
 }
-COMMITTED_BEFORE_THE_KILL = {"final commit, answer lost", "removal of all checkpoints"}
+COMMITTED_BEFORE_THE_KILL = {
+    "final commit, answer lost",
+    "removal of all checkpoints",
+    "move of the promoted pointer",
+    "move of the promoted pointer, answer lost",
+    "mark of the promotion",
+}
 
 
 def signal_at(moment: Line | Request, job: BreakableJob, number: signal.Signals) -> Ended:

@@ -56,7 +56,6 @@ def test_a_passing_fault_is_ridden_out_by_the_same_attempt(name: str, breakable:
     assert any(seen.fault for seen in breakable.proxy.log), "the fault was not met"
 
 
-@pytest.mark.xfail(strict=True, reason="Storage.read reads a body once; the attempt ends, and the next one goes on")
 @pytest.mark.slow(name="fault: a small object cut in the middle", minutes=0.3)
 def test_a_small_object_cut_in_the_middle_is_read_again(breakable: BreakableJob) -> None:
     breakable.begin(Rule("GET", "prepared.json", Cut("answer")))

@@ -5,6 +5,7 @@ integrity is our own SHA-256 in the manifests, checked on every read that matter
 leaves this module; `storage_errors` has the translation.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,19 +16,22 @@ from typing import Any, Final
 import boto3
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.model import Storage as StorageSpec
 from finetune_trainer.errors import CredentialsError, SettingsError
 from finetune_trainer.storage_errors import error_code, translated
 
+LOG: Final = logging.getLogger(__name__)
 PARALLEL_FILES: Final = 4
 DELETE_BATCH: Final = 1000
 """The most keys that one DeleteObjects call takes."""
 _CHANGED: Final = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
 """What services answer where an object is not, or no more, the one that a conditional write replaces."""
 _TRANSFER: Final = TransferConfig(multipart_chunksize=16 * 2**20, max_concurrency=8)
+_BODY_TRIES: Final = 5
+"""As often as boto3 is told to send a request."""
 _POLL_SECONDS: Final = 0.2
 """How often an upload asks whether it is to stop."""
 
@@ -194,8 +198,7 @@ class Storage:
         """Read a part of an object that is there; less where it ends before."""
         bucket, key = split_uri(uri)
         with translated("read", uri):
-            part = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
-            return bytes(part["Body"].read())
+            return self._content(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}").content
 
     def write(self, uri: str, content: bytes) -> None:
         """Write a small object, replacing what is there."""
@@ -224,12 +227,24 @@ class Storage:
         bucket, key = split_uri(uri)
         with translated("read", uri):
             try:
-                answer = self._client.get_object(Bucket=bucket, Key=key)
-                return TaggedContent(bytes(answer["Body"].read()), answer["ETag"])
+                return self._content(Bucket=bucket, Key=key)
             except ClientError as error:
                 if error_code(error) in ("NoSuchKey", "404"):
                     return None
                 raise
+
+    def _content(self, **request: str) -> TaggedContent:
+        """Content of an object. Boto3 repeats a request that fails, but not one whose answer breaks off half way."""
+        for _ in range(_BODY_TRIES - 1):
+            try:
+                return self._content_once(**request)
+            except (ResponseStreamingError, IncompleteReadError, ReadTimeoutError) as error:
+                LOG.warning("the answer broke off (%s); reading again", type(error).__name__)
+        return self._content_once(**request)
+
+    def _content_once(self, **request: str) -> TaggedContent:
+        answer = self._client.get_object(**request)
+        return TaggedContent(bytes(answer["Body"].read()), answer["ETag"])
 
     def write_if_match(self, uri: str, content: bytes, etag: str) -> bool:
         """Replace a small object unless it was changed since `etag` was read; whether it holds this content now.
