@@ -12,7 +12,7 @@ from finetune_api.report import PreparedData, SavedCheckpoint, TrainerReport
 from finetune_trainer.checkpoint import METRICS, Checkpoints
 from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
-from finetune_trainer.epoch import claim
+from finetune_trainer.epoch import Epoch, claim
 from finetune_trainer.evaluate.keep import Machine, S3Keeper
 from finetune_trainer.fetch import fetch_model
 from finetune_trainer.forms import prove_forms, upload_form
@@ -31,7 +31,7 @@ from finetune_trainer.ready import open_ready
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.result_files import PAGE, write_result_files
 from finetune_trainer.stale_uploads import abort_stale_uploads
-from finetune_trainer.tune import EXAMPLES, Job, tune
+from finetune_trainer.tune import EXAMPLES, Job, Tuned, tune
 from finetune_trainer.uploads import Uploads
 
 LOG: Final = logging.getLogger(__name__)
@@ -83,6 +83,13 @@ def attempt(
         job = Job(context, prepared, document.settings, model_directory, uploads, reporter, parent, _keeper(context))
         tuned = tune(job)
     _free_memory()
+    return _deliver(job, epoch, identity, tuned, list(verify_options))
+
+
+def _deliver(job: Job, epoch: Epoch, identity: Identity, tuned: Tuned, verify_options: list[str]) -> TrainerReport:
+    """Judge, upload, prove and commit what was tuned; what is promoted follows from the commit."""
+    context, reporter = job.context, job.reporter
+    layout = context.layout
     may_be_promoted = _judge(context)
 
     reporter.stage("uploading")
@@ -91,7 +98,7 @@ def attempt(
     reporter.stage("verifying")
     report = context.draft.add(
         outcome="succeeded",
-        artifact=prove_forms(job, tuned.sample, uploaded, list(verify_options)).model_copy(
+        artifact=prove_forms(job, tuned.sample, uploaded, verify_options).model_copy(
             update={"promoted_uri": layout.promoted if may_be_promoted else None}
         ),
         checkpoint=None,
@@ -110,7 +117,7 @@ def attempt(
         records=records,
         report=report,
     )
-    remove_checkpoints(storage, layout)
+    remove_checkpoints(context.storage, layout)
     return conclude(context, committed, adopted=committed.epoch != epoch.number)
 
 
