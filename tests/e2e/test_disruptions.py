@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from kubectl import KubectlError
 from team import Team
 
 pytestmark = pytest.mark.cluster
@@ -52,15 +54,17 @@ def drain(team: Team, name: str) -> None:
 
 
 def run_out_of_memory(team: Team, name: str) -> None:
+    """Fill the container's memory from inside until the kernel takes the trainer, and with it the container."""
     pod = trainer_pod(team, name)
-    for _ in range(6):
-        script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {EAT_MEMORY!r}])"
-        team.kubectl.run("exec", pod, "--", "python3", "-c", script)
+    hog = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {EAT_MEMORY!r}])"
 
     def is_killed() -> bool:
         seen = team.kubectl.get("pod", pod)
         return seen is None or seen["status"]["phase"] != "Running"
 
+    with suppress(KubectlError):  # of an exec into the container that is gone by then
+        for _ in range(6):
+            team.kubectl.run("exec", pod, "--", "python3", "-c", hog)
     team.kubectl.wait(f"{pod} is killed", is_killed, timeout=120)
 
 
