@@ -18,8 +18,9 @@ LONG = {
 }
 """Long enough to be disturbed in the middle, however loaded the machine is."""
 
-EAT_MEMORY = "import time; held = bytearray(b'x') * (350 << 20); time.sleep(600)"
-"""Less than the trainer holds, so that the kernel, which kills the largest process of the container, takes that."""
+EAT_MEMORY = "import time; held = bytearray(b'x') * (100 << 20); time.sleep(600)"
+EATERS = f"import subprocess, sys; [subprocess.Popen([sys.executable, '-c', {EAT_MEMORY!r}]) for _ in range(24)]"
+"""More than the container may have, each of them less than the trainer: the kernel kills the largest process."""
 
 
 def trainer_pod(team: Team, name: str) -> str:
@@ -56,15 +57,13 @@ def drain(team: Team, name: str) -> None:
 def run_out_of_memory(team: Team, name: str) -> None:
     """Fill the container's memory from inside until the kernel takes the trainer, and with it the container."""
     pod = trainer_pod(team, name)
-    hog = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {EAT_MEMORY!r}])"
 
     def is_killed() -> bool:
         seen = team.kubectl.get("pod", pod)
         return seen is None or seen["status"]["phase"] != "Running"
 
     with suppress(KubectlError):  # of an exec into the container that is gone by then
-        for _ in range(6):
-            team.kubectl.run("exec", pod, "--", "python3", "-c", hog)
+        team.kubectl.run("exec", pod, "--", "python3", "-c", EATERS)
     team.kubectl.wait(f"{pod} is killed", is_killed, timeout=120)
 
 
