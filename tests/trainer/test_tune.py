@@ -164,7 +164,7 @@ def test_a_followed_metric_is_what_the_plain_way_finds_on_the_validation_rows(tu
     spec = spec.model_copy(update={"training": training})
     bench = Bench(spec.evaluation, (), job.prepared.encoder.tokenizer, 256, 0, Watch(lambda: None, lambda: False))
     model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tiny_model_dir), str(result.artifact.directory)
+        AutoModelForCausalLM.from_pretrained(tiny_model_dir), str(result.artifacts[0].saved.directory)
     ).eval()
     found = make_measure(spec, job.prepared, bench).measure(model)
     right = 0
@@ -232,7 +232,7 @@ class Coin:
 
 
 def test_a_benchmark_is_put_to_base_parent_and_tuned_model(tuned, tiny_model_dir, tmp_path, monkeypatch):
-    directory = tuned("sft")[1].artifact.directory
+    directory = tuned("sft")[1].artifacts[0].saved.directory
     config = AdapterConfig.model_validate_json((directory / "adapter_config.json").read_text())
     parent = ParentAdapter("s3://team/earlier/", directory, config, "sha256:0")
     job = make_job("sft", tiny_model_dir, tmp_path, parent=parent, training={"maxSteps": 1})
