@@ -7,13 +7,12 @@ are this trainer's own code. Each is measured in turns and the best turn counts.
 lead that the chosen token had at the place where they part: where it is within rounding, the order of sums decided.
 On a machine that does other work too, count CPU seconds and use one thread (`--clock cpu`, `OMP_NUM_THREADS=1`).
 
-SmolLM2-135M-Instruct, one thread, CPU seconds, one turn on a busy machine, and to save time only a part of the slow
-sides: five of the prompts one at a time, scaled to 24; four of the rows with labels.
+SmolLM2-135M-Instruct, two cores with nothing else to do, 2 threads, wall time, one turn (2026-11-27):
 
-    answers, 24 prompts      one at a time 93.7    24 at once 16.4                5.7 times
-    labels, 4 rows of 8      rows apart     6.1    one pass of the prompt 2.9     2.1 times, its check of a row included
+    answers, 24 prompts      one at a time 122.9    24 at once 13.0               9.4 times
+    labels, 24 rows of 8     rows apart     24.4    one pass of the prompt 5.6    4.3 times, its check of a row included
 
-None of the five answers differed; losses of labels differed by 1.5e-5 at most, of sums of some tens.
+None of the 24 answers differed; losses of labels differed by 2.7e-5 at most, of sums of some tens.
 """
 
 import argparse
