@@ -13,7 +13,7 @@ from trainer_settings import hyperparameters
 from training_run import random_rows
 from transformers import LlamaForCausalLM
 
-import finetune_trainer.__main__ as trainer
+import finetune_trainer.command_line as trainer
 from finetune_api.report import TrainerReport
 from finetune_api.spec.training import Method
 from finetune_trainer.context import Context

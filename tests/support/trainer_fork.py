@@ -5,9 +5,9 @@
 
 A trainer spends seven seconds on importing torch, transformers and peft, and so does the process that verifies for it.
 Python's own fork server imports them once; each trainer is a fork of it, in a process group of its own, and enters by
-`finetune_trainer.__main__.main` as `python -m finetune_trainer` does; to verify it forks itself. What that leaves out:
-the interpreter's start, the imports, what is read from the environment at import (HF_HOME is the server's), and that
-the verifying process shares no memory with the one that trained. Tests of those start the true command.
+`finetune_trainer.command_line.main` as `python -m finetune_trainer` does; to verify it forks itself. What that leaves
+out: the interpreter's start, the imports, what is read from the environment at import (HF_HOME is the server's), and
+that the verifying process shares no memory with the one that trained. Tests of those start the true command.
 """
 
 import importlib
@@ -56,7 +56,7 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["finetune_trainer.attempt", "finetune_trainer.__main__"])
+        self._context.set_forkserver_preload(["finetune_trainer.attempt", "finetune_trainer.command_line"])
 
     def __call__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> ForkedTrainer:
         """Start one; its output goes to `log`."""
@@ -82,7 +82,7 @@ def enter(arguments: list[str], environment: dict[str, str], log: str) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the trainer's command line in this process."""
-    return int(importlib.import_module("finetune_trainer.__main__").main(arguments))
+    return int(importlib.import_module("finetune_trainer.command_line").main(arguments))
 
 
 class ForkedCommand:

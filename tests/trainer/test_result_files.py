@@ -8,7 +8,7 @@ from run_results import RECORDED, RUN, failed_result, full_result
 
 from finetune_api.report import TrainerReport
 from finetune_trainer import result_files
-from finetune_trainer.__main__ import _keep as keep_report
+from finetune_trainer.command_line import _keep as keep_report
 from finetune_trainer.context import Context, Draft
 from finetune_trainer.epoch import Claim
 from finetune_trainer.result_files import failed_page, gather, write_result_files

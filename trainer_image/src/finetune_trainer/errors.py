@@ -11,7 +11,7 @@
     └── StopRequested        75  asked to stop, state saved
 
 Code that finds a fault raises one of these, with a message that names the file, line or field and an advice
-that says what to do. `__main__` alone turns it into a report and an exit code.
+that says what to do. `command_line` alone turns it into a report and an exit code.
 """
 
 from typing import ClassVar

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from finetune_api.conditions import Reason
-from finetune_trainer.errors import InfrastructureError
+from finetune_trainer.errors import InfrastructureError, StopRequested
 from finetune_trainer.methods.quantized import prepare_quantized, quantization
 from finetune_trainer.model_files import check_model_files, first_line, model_invalid, require_context
 
@@ -64,7 +64,7 @@ def load_base(directory: Path, *, dtype: torch.dtype, device: torch.device, four
             quantization_config=quantized,
             device_map={"": device} if quantized else None,
         )
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, StopRequested):
         raise
     except Exception as error:
         raise model_invalid(

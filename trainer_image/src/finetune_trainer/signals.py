@@ -3,11 +3,15 @@
 The handler only sets the flag: a second signal is harmless, and nothing is ever left half done. Downloads,
 generation and the training loop ask between pieces of work that are short against the pod's grace period. So whoever
 asks has moved on since it last did: that is what a watchdog listens to.
+
+Libraries can't ask. Where one works long and nothing is lost by leaving it half way, as while a model is loaded, the
+handler may interrupt it.
 """
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from finetune_api.conditions import Reason
@@ -21,11 +25,23 @@ class StopSignal:
         """`on_ask` is called whenever somebody asks, from any thread."""
         self._event = threading.Event()
         self._on_ask = on_ask
+        self._may_interrupt = False
 
     def install(self) -> "StopSignal":
-        """Listen for SIGTERM from now on; call from the main thread."""
+        """Listen for SIGTERM from now on, and for one that was held back; call from the main thread."""
         signal.signal(signal.SIGTERM, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return self
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Within, SIGTERM raises StopRequested wherever the main thread is; also if it has come before."""
+        self._may_interrupt = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._may_interrupt = False
 
     def should_stop(self) -> bool:
         """Whether SIGTERM has come."""
@@ -43,3 +59,6 @@ class StopSignal:
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self._event.set()
+        if self._may_interrupt:
+            self._may_interrupt = False  # a second signal must not disturb the clean-up that the first one started
+            self.check()

@@ -96,7 +96,8 @@ def tune(job: Job) -> Tuned:
     benchmarks = Benchmarks(bench, open_questions(job.context))
     head = choose_head(spec.objective, job.prepared.encoder.tokenizer, job.prepared.train)
     LOG.info("loading the base model")
-    model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
+    with job.context.stop.interrupting():
+        model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
     _watch(job).check()
     check_context(model, _longest(job.prepared, examiner))
 

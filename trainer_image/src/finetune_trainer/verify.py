@@ -124,13 +124,14 @@ def score_sample(context: Context, sample: Sample) -> Score:
     shutil.rmtree(directory, ignore_errors=True)  # another form of the artifact may have been there before
     context.storage.download(context.storage.list_objects(sample.artifact_uri), directory)
     device = resolve_device(spec.resources.gpus.count)
-    model = load_artifact(
-        SavedArtifact(sample.kind, directory),
-        Path(sample.model_directory),
-        dtype=resolve_dtype(spec.training.precision, device),
-        device=device,
-        four_bit=spec.method.type == "qlora",
-    )
+    with context.stop.interrupting():
+        model = load_artifact(
+            SavedArtifact(sample.kind, directory),
+            Path(sample.model_directory),
+            dtype=resolve_dtype(spec.training.precision, device),
+            device=device,
+            four_bit=spec.method.type == "qlora",
+        )
     items = [item.item(number) for number, item in enumerate(sample.items, start=1)]
     return Score(loss=sample_loss(model, spec.objective, items, micro_batch_tokens(sample.settings)))
 

@@ -1,0 +1,244 @@
+"""The trainer's command line; the operator starts it with the request in an environment variable.
+
+Whatever happens, a run ends with a report in the termination message and the exit code that belongs to it;
+this is the one place that turns exceptions into both.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from finetune_api import mounts
+from finetune_api.conditions import Reason
+from finetune_api.exit_codes import ExitCode
+from finetune_api.report import TrainerReport, compact
+from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
+from finetune_trainer.context import Context, Draft, check_request, library_versions, utc_now
+from finetune_trainer.errors import SettingsError, StopRequested, TrainerError
+from finetune_trainer.failures import Redactor, as_trainer_error, secrets_in
+from finetune_trainer.preflight import preflight
+from finetune_trainer.run import train_job
+from finetune_trainer.signals import StopSignal
+from finetune_trainer.storage import Storage
+from finetune_trainer.threads import limit_threads
+from finetune_trainer.verify import Sample, score_sample
+from finetune_trainer.watchdog import Pulse, Watchdog, end_process
+
+LOG: Final = logging.getLogger("finetune_trainer")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit code."""
+    options = _parse(arguments)
+    redactor = _configure_logging(options.credentials_dir)
+    _restrain_libraries(options.work_dir)
+    pulse = Pulse()
+    stop = StopSignal(pulse.beat).install()
+    if options.command == "verify":
+        return _verify(options, stop, pulse)
+    draft = Draft(_blank(options.command))
+    context = None
+    try:
+        context = _connect(options, stop, draft)
+        with (
+            _watchdog(context, pulse, options.termination_message_path) if options.command == "train" else nullcontext()
+        ):
+            report = _COMMANDS[options.command](context, options)
+        code = ExitCode.SUCCESS
+    except Exception as error:  # every failure must reach the user as a report
+        failure = redactor.clean_error(as_trainer_error(error))
+        code = failure.exit_code
+        _log_failure(failure, error)
+        outcome = "preempted" if isinstance(failure, StopRequested) else "failed"
+        report = draft.add(outcome=outcome, failure=failure.failure())
+        if context is not None:
+            report = _keep(context, report)
+    _leave(report, options.termination_message_path)
+    return int(code)
+
+
+def _preflight(context: Context, _options: argparse.Namespace) -> TrainerReport:
+    # Transformers would import torch for a tokenizer, if it could: ten seconds for nothing.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    return preflight(context)
+
+
+def _train(context: Context, options: argparse.Namespace) -> TrainerReport:
+    return train_job(context, _locations(options))
+
+
+_COMMANDS: Final[Mapping[str, Callable[[Context, argparse.Namespace], TrainerReport]]] = {
+    "preflight": _preflight,
+    "train": _train,
+}
+
+
+def _watchdog(context: Context, pulse: Pulse, message_path: Path | None) -> Watchdog:
+    """What ends a command that hangs, with its report in the termination message; none may be left to S3."""
+
+    def on_hang(failure: TrainerError) -> None:
+        LOG.error("%s: %s. %s", failure.reason, failure.message, failure.advice)
+        if message_path is not None:
+            _leave(context.draft.add(outcome="failed", failure=failure.failure()), message_path)
+        end_process(failure.exit_code)
+
+    return Watchdog(pulse, 60 * context.request.spec.training.guards.stall_minutes, on_hang)
+
+
+def _verify(options: argparse.Namespace, stop: StopSignal, pulse: Pulse) -> int:
+    """Score an adapter for the run that started this process, which judges what it says."""
+    try:
+        context = _connect(options, stop, Draft(_blank("train")))
+        with _watchdog(context, pulse, None):
+            score = score_sample(context, Sample.model_validate_json(options.sample.read_text()))
+    except Exception as error:
+        failure = as_trainer_error(error)
+        _log_failure(failure, error)
+        sys.stdout.write(failure.failure().model_dump_json() + "\n")
+        return int(failure.exit_code)
+    sys.stdout.write(score.model_dump_json() + "\n")
+    return 0
+
+
+def _connect(options: argparse.Namespace, stop: StopSignal, draft: Draft) -> Context:
+    request = _request(os.environ)
+    draft.add(spec_digest=request.spec_digest)
+    check_request(request)
+    limit_threads(request.spec.resources.cpu)
+    options.work_dir.mkdir(parents=True, exist_ok=True)
+    storage = Storage.connect(
+        request.spec.storage,
+        credentials_dir=options.credentials_dir,
+        ca_file=options.ca_file,
+        check=stop.check,
+    )
+    return Context(request, storage, options.work_dir, stop, draft, utc_now)
+
+
+def _request(environment: Mapping[str, str]) -> TrainerRequest:
+    try:
+        return TrainerRequest.model_validate_json(environment.get(ENVIRONMENT_VARIABLE, ""))
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'request'}: {item['msg']}" for item in error.errors()[:3]
+        )
+        raise SettingsError(
+            reason=Reason.INVALID_SPEC,
+            message=f"environment variable {ENVIRONMENT_VARIABLE} does not hold a work order: {wrong}",
+            advice="Use a trainer image of the same version as the operator.",
+        ) from error
+
+
+def _blank(kind: str) -> TrainerReport:
+    return TrainerReport.model_validate(
+        {"kind": kind, "outcome": "failed", "spec_digest": "", "libraries": library_versions()}
+    )
+
+
+def _log_failure(failure: TrainerError, error: Exception) -> None:
+    unforeseen = failure.reason is Reason.INTERNAL
+    LOG.error("%s: %s. %s", failure.reason, failure.message, failure.advice, exc_info=error if unforeseen else None)
+
+
+def _keep(context: Context, report: TrainerReport) -> TrainerReport:
+    """Leave the report of a failed attempt in S3 too, if it got as far as claiming an epoch and S3 answers.
+
+    A result that another run has made has its report there already.
+    """
+    if (
+        report.adopted
+        or report.epoch is None
+        or (report.failure and report.failure.reason is Reason.STORAGE_UNAVAILABLE)
+    ):
+        return report
+    uri = f"{context.layout.run(report.epoch)}report.json"
+    report = context.draft.add(report_uri=uri)
+    report = _keep_page(context, report)
+    try:
+        context.storage.write(uri, report.model_dump_json(exclude_none=True, indent=2).encode())
+    except TrainerError as error:
+        LOG.warning("the report cannot be kept in S3: %s", error.message)
+    return report
+
+
+def _keep_page(context: Context, report: TrainerReport) -> TrainerReport:
+    """Leave the page of a failed training run, for its curves; a stop request leaves no time for that."""
+    if report.kind != "train" or report.outcome != "failed" or report.epoch is None:
+        return report
+    uri = f"{context.layout.run(report.epoch)}report.html"
+    try:
+        from finetune_trainer.result_files import failed_page  # noqa: PLC0415  imports torch
+
+        page = failed_page(context)
+        if page is None:
+            return report
+        context.storage.write(uri, page)
+    except Exception as error:  # the failure that is told of must not be hidden by another
+        LOG.warning("there is no page of this failure: %s: %s", type(error).__name__, error)
+        return report
+    return context.draft.add(page_uri=uri)
+
+
+def _leave(report: TrainerReport, path: Path) -> None:
+    """Write the termination message; where that is impossible the exit code still speaks."""
+    try:
+        path.write_text(compact(report))
+    except OSError as error:
+        LOG.error("the termination message cannot be written: %s", error)
+
+
+def _restrain_libraries(work_dir: Path) -> None:
+    """Keep libraries from model hubs, from the read-only root, and from filling the log with progress bars."""
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HOME=str(work_dir / "cache"),
+        XDG_CACHE_HOME=str(work_dir / "cache"),
+        TRANSFORMERS_VERBOSITY="error",
+        TQDM_DISABLE="1",
+    )
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+def _configure_logging(credentials_dir: Path) -> Redactor:
+    """Log to stderr, secrets masked; stdout belongs to progress lines."""
+    redactor = Redactor(secrets_in(credentials_dir))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(redactor)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    LOG.setLevel(logging.INFO)
+    return redactor
+
+
+def _locations(options: argparse.Namespace) -> list[str]:
+    """The options that say where things are mounted, for a process like this one."""
+    names = ("work_dir", "credentials_dir", "ca_file")
+    return [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m finetune_trainer", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    for name, default, meaning in (
+        ("work-dir", mounts.WORK_DIR, "scratch disk"),
+        ("credentials-dir", mounts.CREDENTIALS_DIR, "the mounted S3 Secret, one file per key"),
+        ("ca-file", mounts.CA_FILE, "certificate authority to trust for S3"),
+        ("termination-message-path", mounts.TERMINATION_MESSAGE, "where the report goes"),
+    ):
+        shared.add_argument(f"--{name}", type=Path, default=Path(default), help=f"{meaning} (default: %(default)s)")
+    commands.add_parser("preflight", parents=[shared], help="check model, data and output on a CPU")
+    commands.add_parser("train", parents=[shared], help="train, evaluate, publish and verify an adapter")
+    verify = commands.add_parser("verify", parents=[shared], help="score a published adapter (started by train)")
+    verify.add_argument("--sample", type=Path, required=True, help="what to score, written by train")
+    return parser.parse_args(arguments)
+
