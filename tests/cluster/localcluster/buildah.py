@@ -3,12 +3,17 @@
 import configparser
 import io
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+RELEASE = "bookworm"
+"""Of the Debian in the images."""
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_APT = ("/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d", "/usr/share/keyrings")
+"""Where a machine of that release gets its packages from."""
 
 
 class Buildah:
@@ -59,6 +64,8 @@ class Buildah:
         lent = [(pip, "/etc/pip.conf", ":ro"), (uv, "/etc/uv/uv.toml", ":ro"), (_uv_cache(), "/root/.cache/uv", "")]
         if _CERTIFICATES.exists():
             lent.append((_CERTIFICATES, str(_CERTIFICATES), ":ro"))
+        if platform.freedesktop_os_release().get("VERSION_CODENAME") == RELEASE:
+            lent += [(Path(part), part, ":ro") for part in _APT if Path(part).exists()]
         return lent
 
 

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from localcluster.buildah import Buildah
+from localcluster.buildah import RELEASE, Buildah
 from localcluster.console import step
 from localcluster.facts import Facts
 from localcluster.layout import Layout, layout_of
@@ -21,7 +21,6 @@ _SOURCE = Path(__file__).parents[3]
 _DOCKERFILES = {"operator": "operator/Dockerfile", "trainer": "trainer_image/Dockerfile"}
 _INGREDIENTS = (".dockerignore", "LICENSE", "README.md", "operator", "pyproject.toml", "requirements", "trainer_image")
 
-_RELEASE = "bookworm"
 _PACKAGES = ("ca-certificates", "python3", "python3-venv")
 # Nobody reads these in a container, and they are a third of the system.
 _UNREAD = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man",
@@ -102,20 +101,20 @@ def _record(layout: Layout) -> Path:
 
 
 def _base_recipe() -> str:
-    return json.dumps([_RELEASE, _PACKAGES, _UNREAD])
+    return json.dumps([RELEASE, _PACKAGES, _UNREAD])
 
 
 def _base(buildah: Buildah, cache: Path) -> str:
     image = f"finetune.test/base:{hashlib.sha256(_base_recipe().encode()).hexdigest()[:12]}"
     if not buildah.exists(image):
-        with step(f"make a Debian {_RELEASE} base image"):
+        with step(f"make a Debian {RELEASE} base image"):
             _make_base(buildah, image, cache / "base-image")
     return image
 
 
 def _make_base(buildah: Buildah, image: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    argv = ("debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _RELEASE, str(folder))
+    argv = ("debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", RELEASE, str(folder))
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"debootstrap failed:\n{(done.stdout + done.stderr).strip()[-1000:]}")
