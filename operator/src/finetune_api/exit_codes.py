@@ -47,7 +47,7 @@ RULES: Final = (
     Rule(code=ExitCode.DATA, failure_class="Data", action="FailJob", meaning="the data cannot be used"),
     Rule(code=ExitCode.CREDENTIALS, failure_class="Credentials", action="FailJob", meaning="S3 refused the job"),
     Rule(code=ExitCode.OUT_OF_MEMORY, failure_class="OutOfMemory", action="FailJob", meaning="memory did not suffice"),
-    Rule(code=ExitCode.DIVERGED, failure_class="Diverged", action="FailJob", meaning="the loss is not finite"),
+    Rule(code=ExitCode.DIVERGED, failure_class="Diverged", action="FailJob", meaning="the loss is not finite or rises"),
     Rule(code=ExitCode.GATES_FAILED, failure_class="Gates", action="FailJob", meaning="a gate does not hold"),
     Rule(code=ExitCode.INFRASTRUCTURE, failure_class="Infrastructure", action="Count", meaning="worth another attempt"),
     Rule(code=ExitCode.PREEMPTED, failure_class="Preempted", action="Ignore", meaning="asked to stop, state saved"),

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 
 from finetune_api.report import PreparedData, SavedCheckpoint, TrainerReport
-from finetune_trainer.checkpoint import METRICS, Checkpoints
+from finetune_trainer.checkpoint import Checkpoints
 from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
 from finetune_trainer.epoch import Epoch, claim
@@ -21,6 +21,7 @@ from finetune_trainer.gpu_use import gpu_use
 from finetune_trainer.lineage import lineage
 from finetune_trainer.manifest import Identity
 from finetune_trainer.methods.checks import check_method
+from finetune_trainer.metrics_file import METRICS
 from finetune_trainer.model import resolve_device, resolve_dtype
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import claim_checkpoints, remove_checkpoints

@@ -20,13 +20,13 @@ from finetune_api.report import SavedCheckpoint
 from finetune_trainer.epoch import Epoch
 from finetune_trainer.errors import InfrastructureError, TrainerError
 from finetune_trainer.manifest import CheckpointManifest, FileEntry, Identity, is_intact, upload_files
+from finetune_trainer.metrics_file import METRICS
 from finetune_trainer.output import CommittedCheckpoint, checkpoints
 from finetune_trainer.state import Counters, LoopState
 
 LOG: Final = logging.getLogger(__name__)
 TENSORS: Final = "state.safetensors"
 COUNTERS: Final = "counters.json"
-METRICS: Final = "metrics.jsonl"
 MANIFEST: Final = "manifest.json"
 
 

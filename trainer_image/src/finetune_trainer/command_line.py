@@ -241,4 +241,3 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     verify = commands.add_parser("verify", parents=[shared], help="score a published adapter (started by train)")
     verify.add_argument("--sample", type=Path, required=True, help="what to score, written by train")
     return parser.parse_args(arguments)
-

@@ -5,7 +5,7 @@
     ├── DataError            11  the data cannot be used
     ├── CredentialsError     12  S3 refused the job
     ├── OutOfMemoryError_    13  memory did not suffice
-    ├── DivergedError        14  the loss is not finite
+    ├── DivergedError        14  the loss is not finite or rises
     ├── GatesFailedError     15  the result does not reach what spec.evaluation.gates asks for
     ├── InfrastructureError  20  worth another attempt
     └── StopRequested        75  asked to stop, state saved

@@ -1,0 +1,1 @@
+"""One module per file format: from bytes to raw objects with their places."""

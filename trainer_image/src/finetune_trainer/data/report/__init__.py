@@ -1,0 +1,1 @@
+"""What preflight tells about the data: gathered while rows stream by, told as JSON and HTML."""
