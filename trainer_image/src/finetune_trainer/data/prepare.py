@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from finetune_api.spec.data import Data
 from finetune_trainer.data.formats.base import RawRow
+from finetune_trainer.data.garbage import fewer_searches
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Problems, RowError, Source
 from finetune_trainer.data.quarantine import BadRows, QuarantineFile
@@ -125,7 +126,7 @@ class Preparation:
         meter = Meter(files.size)
         reader = RowReader(self._shape, self._problems, meter)
         under_way: deque[tuple[_Placed, Future[Encoded]]] = deque()
-        with ThreadPoolExecutor(_ENCODERS) as encoders:
+        with fewer_searches(), ThreadPoolExecutor(_ENCODERS) as encoders:
             for side in SIDES:
                 self._splitter.begin(side)
                 for batch in reader.batches(side, files.side(side)):
