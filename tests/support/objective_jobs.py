@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,7 +89,7 @@ def make_job(
     request = TrainerRequest(kind="train", namespace="team", name=name, uid="uid", spec=spec, spec_digest=digest)
     draft = Draft(TrainerReport(kind="train", outcome="failed", spec_digest=digest))
     work_dir.mkdir(exist_ok=True)
-    stop: Any = SimpleNamespace(should_stop=should_stop)
+    stop: Any = SimpleNamespace(should_stop=should_stop, interrupting=nullcontext)
     storage: Any = None  # nothing in `tune` reaches S3 but the checkpoints
     saved: Any = checkpoints or MemoryCheckpoints()
     context = Context(request, storage, work_dir, stop, draft, lambda: "2026-01-31T12:00:00Z")
