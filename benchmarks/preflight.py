@@ -225,12 +225,12 @@ def report(name: str, results: dict[str, Measured]) -> int:
             parsed.rate_per_core >= BUDGETS["parse"],
         ),
         (f"whole way {ratio:.0%} of the bare tokenizer, at least {BUDGETS['ratio']:.0%}", ratio >= BUDGETS["ratio"]),
-        (f"(whole way {whole.rate / alike.rate:.0%} of the bare tokenizer with the same allocator)", True),
         (f"peak memory {whole.peak:.0f} MB, at most {BUDGETS['memory']:.0f}", whole.peak <= BUDGETS["memory"]),
     ]
     print()
     for what, met in checks:
         print(f"{'met   ' if met else 'MISSED'}  {what}")
+    print(f"        whole way {whole.rate / alike.rate:.0%} of the bare tokenizer with the same allocator, no budget")
     return 0 if all(met for _, met in checks) else 1
 
 
