@@ -48,8 +48,8 @@ def main() -> None:
     digests = [row.digest() for row in rows]
     builder = ReportBuilder(show_rows=True)
     start = time.process_time()
-    for row, digest in zip(rows, digests, strict=True):
-        builder.row("train", 0, row, items, digest=digest)
+    for order, (row, digest) in enumerate(zip(rows, digests, strict=True)):
+        builder.row("train", 0, row, items, order=order, digest=digest)
     report = (time.process_time() - start) / ROWS
 
     tokenizer = Tokenizer.from_file(sys.argv[1]) if len(sys.argv) > 1 else train_tokenizer()

@@ -14,11 +14,14 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +44,7 @@ class Measured(NamedTuple):
     cpu: float
     """Seconds of all cores together: what a busy machine doesn't change."""
     peak: float
-    """Resident memory of the process, MB."""
+    """Resident memory, MB: of the process, and of as many as the largest of those it started as there are cores."""
 
     @property
     def rate(self) -> float:
@@ -102,17 +105,18 @@ def tokenizer_directory(directory: Path) -> str:
 
 def parse(file: Path, directory: Path) -> Stopwatch:
     """Read, parse, digest and split every row, without a tokenizer."""
-    from finetune_trainer.data.problems import Problems
     from finetune_trainer.data.split import Splitter
     from finetune_trainer.data.stream import Meter, RowReader
 
-    data, files, shape = _job(file, directory)
-    problems, splitter = Problems(), Splitter(data)
+    data, files, make_shape = _job(file, directory)
+    shape, splitter = make_shape(), Splitter(data)
     watch = Stopwatch()
-    splitter.begin("train")
-    for batch in RowReader(shape, problems, Meter(files.size)).batches("train", files.train):
-        splitter.place("train", [row.digest() for row in batch.rows])
-    assert not problems.total, problems.shown
+    rule = splitter.begin("train")
+    for batch in RowReader(Meter(files.size)).batches("train", files.train):
+        assert not batch.unread
+        rows = [shape.parse(raw, None, source) for source, raw in zip(batch.sources, batch.raws, strict=True)]
+        digests = [row.digest() for row in rows]
+        splitter.take("train", digests, rule.place(digests))
     return watch.stop()
 
 
@@ -135,11 +139,11 @@ def prepare(file: Path, directory: Path) -> Stopwatch:
     from finetune_trainer.data.prepare import Preparation
     from finetune_trainer.data.report.builder import ReportBuilder
 
-    data, files, shape = _job(file, directory)
+    data, files, make_shape = _job(file, directory)
     target = Path(tempfile.mkdtemp(dir=file.parent))
     watch = Stopwatch()
     report = ReportBuilder(show_rows=True)
-    index = Preparation(data, shape, target, max_tokens=8192, test_rows=500, watch=report).run(files)
+    index = Preparation(data, make_shape, target, max_tokens=8192, test_rows=500, watch=report).run(files)
     watch.stop()
     assert not index.bad.total, index.bad.shown
     shutil.rmtree(target)
@@ -155,8 +159,8 @@ def _job(file: Path, directory: Path) -> tuple[Any, Any, Any]:
     from finetune_trainer.data.stream import DatasetFiles
 
     data = Data.model_validate({"train": [{"uri": "s3://bench/rows.jsonl"}]})
-    shape = make_shape(Objective(), data, AutoTokenizer.from_pretrained(directory), 8192)
-    return data, DatasetFiles(train=[(data.train[0], [("s3://bench/rows.jsonl", file)])]), shape
+    make = partial(make_shape, Objective(), data, AutoTokenizer.from_pretrained(directory), 8192)
+    return data, DatasetFiles(train=[(data.train[0], [("s3://bench/rows.jsonl", file)])]), make
 
 
 def _texts(file: Path, tokenizer: Any) -> Iterator[str]:
@@ -175,21 +179,28 @@ def measure(
     what: Callable[[Path, Path], Stopwatch], file: Path, directory: Path, *, allocator: str | None = MIMALLOC
 ) -> Measured:
     """Run one measurement in a fresh process, with another allocator than glibc's if one is named."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
     os.environ.update({"LD_PRELOAD": allocator} if allocator else {})
     try:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            seconds, cpu, peak = pool.apply(_measured, (what, file, directory))
+        process = context.Process(target=_measured, args=(theirs, what, file, directory))
+        process.start()
     finally:
         os.environ.pop("LD_PRELOAD", None)
+    theirs.close()
+    seconds, cpu, peak = ours.recv()
+    process.join()
     return Measured(file.stat().st_size / MEGABYTE, seconds, cpu, peak)
 
 
-def _measured(what: Callable[[Path, Path], Stopwatch], file: Path, directory: Path) -> tuple[float, float, float]:
+def _measured(told: Connection, what: Callable[[Path, Path], Stopwatch], file: Path, directory: Path) -> None:
     sys.modules["torch"] = None  # type: ignore[assignment]  # as in preflight
     watch = what(file, directory)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
     # getrusage would tell the peak of the process that started this one, where that is higher.
-    status = Path("/proc/self/status").read_text()
-    return watch.seconds, watch.cpu, int(status.partition("VmHWM:")[2].split()[0]) / 1000
+    own = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+    largest = children.ru_maxrss * (len(os.sched_getaffinity(0)) if children.ru_maxrss else 0)
+    told.send((watch.seconds, watch.cpu + children.ru_utime + children.ru_stime, (own + largest) / 1000))
 
 
 def main() -> int:

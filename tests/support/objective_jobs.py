@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -124,12 +125,12 @@ def _prepare(name: str, spec: FinetuneJobSpec, directory: Path) -> Prepared:
     data = spec.data
     files = DatasetFiles(side(data.train, train), side(data.validation, validation), side(data.test, test))
     tokenizer, max_tokens = wrap(train_tokenizer()), data.max_tokens or 128
-    shape = make_shape(spec.objective, data, tokenizer, max_tokens)
+    make = partial(make_shape, spec.objective, data, tokenizer, max_tokens)
     index = Preparation(
-        data, shape, _made(directory / "prepared"), max_tokens=max_tokens, test_rows=spec.evaluation.max_rows
+        data, make, _made(directory / "prepared"), max_tokens=max_tokens, test_rows=spec.evaluation.max_rows
     ).run(files)
     assert not index.bad.total
-    return Prepared(directory / "prepared", data, shape, tokenizer)
+    return Prepared(directory / "prepared", data, make(), tokenizer)
 
 
 def _made(directory: Path) -> Path:

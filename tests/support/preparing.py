@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def prepare_files(
     """Prepare into an empty directory, without a verdict."""
     directory.mkdir(parents=True)
     max_tokens = data.max_tokens or 512
-    shape = make_shape(Objective(), data, tokenizer, max_tokens)
+    shape = partial(make_shape, Objective(), data, tokenizer, max_tokens)
     preparation = Preparation(data, shape, directory, max_tokens=max_tokens, test_rows=test_rows, **settings)
     return preparation.run(files)
 

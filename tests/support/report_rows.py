@@ -74,7 +74,7 @@ class Reporting:
         prompt, answer = self.words.encode(asked), self.words.encode(answered)
         tokenized = Tokenized(prompt + answer, [0] * len(prompt) + [1] * len(answer), source)
         row = ReportedText(source, asked, answered)
-        self.builder.row(side, dataset, row, [Item((tokenized,), label, dataset, cut)])
+        self.builder.row(side, dataset, row, [Item((tokenized,), label, dataset, cut)], order=self._lines)
         return source
 
     def finish(

@@ -46,7 +46,7 @@ def test_the_first_token_is_not_supervised_because_nothing_predicts_it(reporting
     tokenized = Tokenized([0, 0, 0], [1, 1, 1], source)
     reporting.words.encode("word")
     row = type("Row", (), {"source": source, "digest": lambda _: b"d", "texts": lambda _: iter(["word"])})()
-    reporting.builder.row("train", 0, row, [Item((tokenized,))])
+    reporting.builder.row("train", 0, row, [Item((tokenized,))], order=1)
     assert reporting.finish().sides[0].supervised == tokenized.targets == 2
 
 
@@ -55,7 +55,7 @@ def test_both_sequences_of_a_preference_pair_count(reporting):
     chosen = Tokenized(reporting.words.encode("a good answer"), [0, 1, 1], source)
     rejected = Tokenized(reporting.words.encode("a bad"), [0, 1], source)
     row = type("Row", (), {"source": source, "digest": lambda _: b"d", "texts": lambda _: iter(["a", "b"])})()
-    reporting.builder.row("train", 0, row, [Item((chosen, rejected))])
+    reporting.builder.row("train", 0, row, [Item((chosen, rejected))], order=1)
     report = reporting.finish()
     assert (report.sides[0].rows, report.sides[0].tokens, report.sides[0].supervised) == (1, 5, 3)
     assert report.lengths[0].sequences == 2
@@ -222,7 +222,7 @@ def test_samples_are_bounded_and_hold_the_smallest_digests():
     offered = 0
     for number, digest in enumerate(digests[::-1]):
         if sample.wants(digest):
-            sample.add(digest, number)
+            sample.add(digest, number, number)
             offered += 1
         assert len(sample._kept) < 20
     assert sample.rows() == [999 - number for number in range(10)]
@@ -231,7 +231,7 @@ def test_samples_are_bounded_and_hold_the_smallest_digests():
 def test_an_exact_copy_is_sampled_once():
     sample: HashSample[str] = HashSample(10)
     assert sample.wants(b"a")
-    sample.add(b"a", "first")
+    sample.add(b"a", "first", 1)
     assert not sample.wants(b"a")
 
 

@@ -132,7 +132,7 @@ def test_a_classifier_with_a_head_learns_labels_not_tokens():
     reporting = Reporting()
     source = Source("s3://team/a.csv", 2)
     item = Item((Tokenized(reporting.words.encode("a fine film"), [0, 0, 0], source),), label=1)
-    reporting.builder.row("train", 0, ReportedText(source, "a fine film", ""), [item])
+    reporting.builder.row("train", 0, ReportedText(source, "a fine film", ""), [item], order=1)
     report = reporting.finish(labels=["bad", "good"])
     text = Page(render_html(report)).text
     assert report.shown[0].label == "good"

@@ -1,7 +1,10 @@
 """From files to token ids and prompts, and everything that can be wrong with a data set, found before training."""
 
+import json
+import multiprocessing
 import subprocess
 import sys
+from functools import partial
 from itertools import count
 
 import pytest
@@ -9,11 +12,13 @@ from preparing import TRAIN, data_of, files_of, prepare_accepted, prepare_files
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.evaluation import Evaluation
-from finetune_trainer.data import prepare as prepare_module
-from finetune_trainer.data import stream
+from finetune_trainer.data import stream, workers
+from finetune_trainer.data.batch import BatchMaker
 from finetune_trainer.data.prompts import make_prompts
-from finetune_trainer.data.stream import DatasetFiles
-from finetune_trainer.errors import DataError
+from finetune_trainer.data.report.builder import ReportBuilder
+from finetune_trainer.data.split import SIDES
+from finetune_trainer.data.stream import DatasetFiles, Meter, RowReader
+from finetune_trainer.errors import DataError, InfrastructureError
 
 
 def exchange(number: int, answer: str = "dog") -> dict[str, str]:
@@ -57,19 +62,55 @@ def test_preparing_twice_gives_the_same_bytes(tokenizer, tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_however_many_batches_are_encoded_at_a_time_the_bytes_are_the_same(tokenizer, tmp_path, monkeypatch):
+def test_however_many_processes_work_on_it_the_bytes_and_the_report_are_the_same(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "BATCH_ROWS", 3)
+    monkeypatch.setattr(workers, "LARGE", 0)
     # Now and then a bad row, alternately found by parsing and by encoding, and a control token as text.
-    rows = [exchange(n, ("", "dog " * 90, "<|im_end|>", "dog", "fox")[n % 5]) for n in range(90)]
-    files = files_of(tmp_path / "files", train=rows)
-    contents = []
-    for encoders in (1, 2, 4):
-        monkeypatch.setattr(prepare_module, "_ENCODERS", encoders)
-        target = tmp_path / str(encoders)
-        prepare_files(files, data_of(files, max_tokens=64), tokenizer, target)
+    rows = [exchange(n, ("", "dog " * 90, "<|im_end|>", "dog", "a@example.com")[n % 5]) for n in range(90)]
+    files = files_of(tmp_path / "files", train=rows * 2, validation=rows[40:60], test=rows[50:70])
+    with (tmp_path / "files" / "train.jsonl").open("a") as out:
+        out.write("no JSON\n" + json.dumps(exchange(99)) + "\n")
+    contents, reports = [], []
+    for cores in (1, 2, 3):
+        monkeypatch.setattr(workers, "_cores", lambda cores=cores: cores)
+        target, report = tmp_path / str(cores), ReportBuilder(show_rows=True)
+        data = data_of(files, max_tokens=64)
+        index = prepare_files(files, data, tokenizer, target, watch=report)
         contents.append({path.name: path.read_bytes() for path in target.iterdir()})
+        names = {side: ["rows"] for side in SIDES}
+        reports.append(
+            report.finish(names=names, labels=(), max_tokens=64, repeats=index.repeats, decode=tokenizer.batch_decode)
+        )
     assert contents[0] == contents[1] == contents[2]
+    assert reports[0] == reports[1] == reports[2]
     assert b"leaves no room" in contents[0]["bad_rows.jsonl"]
+    assert reports[0].pii[0].rows > 1
+    assert reports[0].bad.total > 1
+
+
+def test_a_process_that_is_killed_ends_the_run_with_a_reason(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "LARGE", 0)
+    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    files = files_of(tmp_path / "files", train=[exchange(n) for n in range(10)])
+
+    def kill_all(_rule):
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+
+    monkeypatch.setattr(workers.Processes, "begin", lambda _self, rule: kill_all(rule))
+    with pytest.raises(InfrastructureError, match="killed for memory"):
+        prepare_files(files, data_of(files), tokenizer, tmp_path / "prepared")
+
+
+def test_what_goes_wrong_in_a_process_is_told_and_the_others_end(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "LARGE", 0)
+    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    files = files_of(tmp_path / "files", train=[exchange(n) for n in range(10)])
+    crew = workers.workers(partial(BatchMaker, object, None), 1)
+    with pytest.raises(Exception, match="no side was begun"), crew as begun:  # told by the process that is asked
+        list(begun.make(RowReader(Meter(1)).batches("train", files.train)))
+    assert not multiprocessing.active_children()
 
 
 def test_every_sequence_is_one_sides_and_rows_keep_their_order(prepare, tokenizer):

@@ -47,10 +47,13 @@ def split_rows(train: Rows, validation: Rows, test: Rows, split: Split, batch: i
     )
     placed: dict[str, Rows] = {side: [] for side in SIDES}
     for side in SIDES:
-        splitter.begin(side)
+        rule = splitter.begin(side)
         for start in range(0, len(listed[side]), batch):
             part = listed[side][start : start + batch]
-            for row, place in zip(part, splitter.place(side, [row.digest() for row in part]), strict=True):
+            digests = [row.digest() for row in part]
+            placement = rule.place(digests)
+            splitter.take(side, digests, placement)
+            for row, place in zip(part, placement.sides, strict=True):
                 if place is not None:
                     placed[place].append(row)
     dropped = splitter.dropped_validation()

@@ -11,7 +11,7 @@ from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.items import Items, Shard
 from finetune_trainer.data.problems import Source
-from finetune_trainer.data.store import FileNames, SideWriter
+from finetune_trainer.data.store import FileNames, SideWriter, flatten
 
 WEIGHTS = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=32))
 
@@ -27,7 +27,7 @@ def sequences(draw, source):
 @st.composite
 def items(draw):
     number = draw(st.one_of(st.none(), st.integers(0, 2**40)))
-    source = Source(draw(st.sampled_from(["a", "b"])), number, "index")
+    source = Source("a", number, "index")
     pair = draw(st.integers(1, 2))
     return Item(
         tuple(draw(sequences(source)) for _ in range(pair)),
@@ -37,22 +37,27 @@ def items(draw):
     )
 
 
+FILES = ("a", "b")
+"""By turns; a batch is of one."""
 ROWS = st.lists(st.lists(items(), max_size=3), max_size=12)
 """What each row became."""
 
 
-def plain(item: Item):
+def plain(item: Item, file: str):
     """An item in values that compare."""
-    parts = [([int(i) for i in s.token_ids], [float(w) for w in s.weights], s.source) for s in item.sequences]
-    return parts, item.label, item.dataset, item.cut
+    numbers = {s.source.number for s in item.sequences}
+    parts = [([int(i) for i in s.token_ids], [float(w) for w in s.weights]) for s in item.sequences]
+    return parts, item.label, item.dataset, item.cut, numbers, file
 
 
 def write(directory: Path, rows, shard_bytes: int, batch: int):
     files = FileNames()
-    writer = SideWriter(directory, "train", files, shard_bytes)
-    numbered = list(enumerate(rows))
-    for start in range(0, len(numbered), batch):
-        writer.add(numbered[start : start + batch])
+    writer = SideWriter(directory, "train", shard_bytes)
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        arrays = flatten([(number, item) for number, made in enumerate(part) for item in made])
+        file = files.number(Source(FILES[start % 2], None, "index"))
+        writer.add(arrays, rows=len(part), first=start, file=file)
     return writer.finish(), files
 
 
@@ -63,7 +68,8 @@ def test_items_come_back_as_they_were_written(tmp_path_factory, rows, shard_byte
     index, files = write(directory, rows, shard_bytes, batch)
     written = [item for made in rows for item in made]
     read = Items([Shard(directory / name, files.named) for name in index.shards])
-    assert [plain(item) for item in read] == [plain(item) for item in written]
+    files_of = [FILES[number // batch * batch % 2] for number, made in enumerate(rows) for _ in made]
+    assert [plain(item, item.source.file) for item in read] == list(map(plain, written, files_of))
     assert len(read) == index.items == len(written)
     assert read.lengths.tolist() == [item.length for item in written]
     assert read.labels.tolist() == [item.label for item in written]

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,7 +83,8 @@ class DataRoom:
         self._context, self._model_directory, self._progress = context, model_directory, progress
         self._tokenizer = tokenizer
         self.max_tokens = token_limit(spec, model_directory)
-        self.shape: Shape = make_shape(spec.objective, spec.data, tokenizer, self.max_tokens)
+        self._make_shape = partial(make_shape, spec.objective, spec.data, tokenizer, self.max_tokens)
+        self.shape: Shape = self._make_shape()
         self.directory = context.work_dir / "prepared"
 
     def uri(self, data_digest: str) -> str:
@@ -111,7 +113,7 @@ class DataRoom:
         builder = ReportBuilder(show_rows=True)
         preparation = Preparation(
             spec.data,
-            self.shape,
+            self._make_shape,
             self.directory,
             max_tokens=self.max_tokens,
             test_rows=spec.evaluation.max_rows,

@@ -1,28 +1,27 @@
 """From local files to prepared data: everything about the data that can go wrong goes wrong here, on a CPU.
 
-Every row is read once. While a batch is encoded in one thread (tokenizers let go of Python's lock), the next one is
-read and parsed in another; what has become of a batch is taken up in order, so that threads decide nothing. Memory is
-bounded by three batches and one shard per side, whatever the size of the files. Torch is not imported.
+Every row is read once, here, in order. What becomes of a batch of rows is worked out by `batch`, for large data in
+other processes (`workers`), and taken up here in order again, so that processes decide nothing. Memory is bounded by a
+few batches for each of them and one shard per side, whatever the size of the files. Torch is not imported.
 """
 
 import json
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from heapq import merge
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetune_api.spec.data import Data
+from finetune_trainer.data.batch import BatchMaker, Made, Watch
 from finetune_trainer.data.formats.base import RawRow
 from finetune_trainer.data.garbage import fewer_searches
-from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Problems, RowError, Source
 from finetune_trainer.data.quarantine import BadRows, QuarantineFile
-from finetune_trainer.data.rows import Row
 from finetune_trainer.data.sample import Sample, order_mark
 from finetune_trainer.data.shape import Shape
 from finetune_trainer.data.split import SIDES, Side, Splitter
@@ -39,39 +38,11 @@ from finetune_trainer.data.store_index import (
 )
 from finetune_trainer.data.stream import Batch, DatasetFiles, Meter, RowReader
 from finetune_trainer.data.tensors import map_arrays, write_arrays
+from finetune_trainer.data.workers import workers
 
 EXAMPLE_ROWS: Final = 16
 """The most that `evaluation.fewShot` can ask for."""
-_ENCODERS: Final = 2
-"""While one batch is in the tokenizer, which lets go of Python's lock and takes all cores, another is rendered."""
-_AHEAD: Final = 2
-"""Batches that may wait for the encoders."""
-
-Encoded = list[list[Item] | RowError]
 Numbers = NDArray[np.int64]
-
-
-class Watch(Protocol):
-    """Sees every row as it goes by; the data report is made so."""
-
-    def row(self, side: Side, dataset: int, row: Row, items: Sequence[Item], *, digest: bytes) -> None:
-        """A good row, and the digest of its content."""
-
-    def bad(self, source: Source, error: RowError) -> None:
-        """A bad one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A batch on its way through the encoder: rows that are left out are gone from it."""
-
-    dataset: int
-    rows: list[Row]
-    raws: list[RawRow]
-    digests: list[bytes]
-    sides: list[Side]
-    numbers: list[int]
-    """Of each row among those of its side."""
 
 
 class Preparation:
@@ -80,7 +51,7 @@ class Preparation:
     def __init__(
         self,
         data: Data,
-        shape: Shape,
+        make_shape: Callable[[], Shape],
         directory: Path,
         *,
         max_tokens: int,
@@ -93,23 +64,24 @@ class Preparation:
 
         Args:
             data: What the spec says of the data.
-            shape: How its rows are read and encoded.
+            make_shape: Makes what its rows are read and encoded by, in each process that does so.
             directory: Where the prepared data goes.
-            max_tokens: What `shape` cuts sequences to.
+            max_tokens: What the shape cuts sequences to.
             test_rows: `spec.evaluation.maxRows`.
             watch: Sees every row.
             on_batch: Called between batches; may raise to stop.
             shard_bytes: Size of the files written, about; what decides the memory that is needed.
 
         """
-        self._shape, self._directory, self._max_tokens = shape, directory, max_tokens
+        self._directory, self._max_tokens = directory, max_tokens
         self._watch, self._on_batch = watch, on_batch
+        self._make_maker = partial(BatchMaker, make_shape, watch.another() if watch is not None else None)
         self._bad = QuarantineFile(directory / BAD_ROWS)
         self._problems = Problems(keep=self._keep_bad)
         self._splitter = Splitter(data)
         self._placed = dict.fromkeys(SIDES, 0)
         self._files = FileNames()
-        self._writers = {side: SideWriter(directory, side, self._files, shard_bytes) for side in SIDES}
+        self._writers = {side: SideWriter(directory, side, shard_bytes) for side in SIDES}
         self._samples = {
             "train": Sample(directory / "examples.part", EXAMPLE_ROWS, distinct=True),
             "validation": Sample(directory / "validation.part", test_rows),
@@ -124,60 +96,46 @@ class Preparation:
 
         """
         meter = Meter(files.size)
-        reader = RowReader(self._shape, self._problems, meter)
-        under_way: deque[tuple[_Placed, Future[Encoded]]] = deque()
-        with fewer_searches(), ThreadPoolExecutor(_ENCODERS) as encoders:
+        reader = RowReader(meter)
+        with fewer_searches(), workers(self._make_maker, files.size) as crew:
             for side in SIDES:
-                self._splitter.begin(side)
-                for batch in reader.batches(side, files.side(side)):
-                    placed = self._place(side, batch)
-                    under_way.append((placed, encoders.submit(self._shape.encode, placed.rows)))
-                    if len(under_way) > _AHEAD:
-                        self._take(*under_way.popleft())
+                crew.begin(self._splitter.begin(side))
+                for batch, made in crew.make(reader.batches(side, files.side(side))):
+                    self._take(side, batch, made)
                     self._on_batch(meter)
-            while under_way:
-                self._take(*under_way.popleft())
+            for seen in crew.finish():
+                if self._watch is not None:
+                    self._watch.take_in(seen)
         self._on_batch(meter)
         return self._finish(meter)
 
-    def _place(self, listed: Side, batch: Batch) -> _Placed:
-        digests = [row.digest() for row in batch.rows]
-        placed = _Placed(batch.dataset, [], [], [], [], [])
-        sides = self._splitter.place(listed, digests)
-        for row, raw, digest, side in zip(batch.rows, batch.raws, digests, sides, strict=True):
-            if side is None:
-                continue
-            placed.rows.append(row)
-            placed.raws.append(raw)
-            placed.digests.append(digest)
-            placed.sides.append(side)
-            placed.numbers.append(self._placed[side])
-            self._placed[side] += 1
-        return placed
-
-    def _take(self, batch: _Placed, encoded: "Future[Encoded]") -> None:
+    def _take(self, listed: Side, batch: Batch, made: Made) -> None:
         """Write what a batch has become."""
-        good: dict[Side, list[tuple[int, list[Item]]]] = {side: [] for side in SIDES}
-        for place, items in enumerate(encoded.result()):
-            row, side = batch.rows[place], batch.sides[place]
-            if isinstance(items, RowError):
-                self._problems.add(row.source, items, batch.raws[place])
-                continue
-            if batch.dataset:
-                items = [replace(item, dataset=batch.dataset) for item in items]  # noqa: PLW2901
-            good[side].append((batch.numbers[place], items))
-            self._offer(side, batch, place)
-            if self._watch is not None:
-                self._watch.row(side, batch.dataset, row, items, digest=batch.digests[place])
+        self._note_bad(batch, made)
+        self._splitter.take(listed, made.digests, made.placement)
+        for place, side, number, digest in made.good:
+            self._offer(side, batch, place, self._placed[side] + number, digest)
+        good = Counter(side for _, side, _, _ in made.good)
         for side, rows in good.items():
-            self._writers[side].add(rows)
+            file = self._files.number(batch.sources[0])
+            self._writers[side].add(made.arrays.get(side, {}), rows=rows, first=self._placed[side], file=file)
+        for side in SIDES:
+            self._placed[side] += made.placement.sides.count(side)
 
-    def _offer(self, side: Side, batch: _Placed, place: int) -> None:
+    def _note_bad(self, batch: Batch, made: Made) -> None:
+        """Bad rows in the order in which they stand in the file, whoever has found them."""
+        unread = [(place, source, error, None) for place, source, error in batch.unread]
+        unfit = [(place, batch.sources[place], error, batch.raws[place]) for place, error in made.errors]
+        # What could not be read stands before the object at its place.
+        for _, source, error, raw in merge(unread, unfit, key=lambda bad: bad[0]):
+            self._problems.add(source, error, raw)
+
+    def _offer(self, side: Side, batch: Batch, place: int, number: int, digest: bytes) -> None:
         sample = self._samples[side]
-        mark = order_mark(batch.digests[place])
+        mark = order_mark(digest)
         if sample.wants(mark):
-            source, raw = batch.rows[place].source, batch.raws[place]
-            sample.offer(mark, batch.numbers[place], lambda: _line(batch.dataset, source, raw))
+            source, raw = batch.sources[place], batch.raws[place]
+            sample.offer(mark, number, lambda: _line(batch.dataset, source, raw))
 
     def _keep_bad(self, source: Source, error: RowError, row: RawRow | None) -> None:
         self._bad.add(source, error, row)

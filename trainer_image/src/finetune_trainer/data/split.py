@@ -7,7 +7,9 @@ bytes per row is all that is kept.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -48,8 +50,49 @@ class Repeats(Message):
         return self.train_test + self.train_validation + self.validation_test
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The sides of some rows."""
+
+    sides: list[Side | None]
+    """None for a row that is left out, because it is a test or validation row too."""
+    left_out: Counter[Side]
+    """How many are, by the side that they are on already."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideRule:
+    """Which side rows are on that are listed for one; depends on nothing that is met later."""
+
+    listed: Side
+    seed: int
+    test_share: float
+    validation_share: float
+    reserved: dict[Side, Digests]
+    """Rows that are on another side already, by their digests in order."""
+
+    def place(self, digests: Sequence[bytes]) -> Placement:
+        """The side of each row, by the digest of its content."""
+        sides: list[Side | None] = [self._cut(digest) if self.listed == "train" else self.listed for digest in digests]
+        left_out: Counter[Side] = Counter()
+        asked = _shortened(digests)
+        for reserved, rows in self.reserved.items():
+            for index in np.flatnonzero(_contains(rows, asked)):
+                # A row that falls to the test side is compared on, whatever else it is listed for.
+                if sides[index] not in (None, "test"):
+                    sides[index] = None
+                    left_out[reserved] += 1
+        return Placement(sides, left_out)
+
+    def _cut(self, digest: bytes) -> Side:
+        fraction = hash_fraction(self.seed, digest)
+        if fraction < self.test_share:
+            return "test"
+        return "validation" if fraction < self.test_share + self.validation_share else "train"
+
+
 class Splitter:
-    """Puts rows on sides, in the order in which they are met."""
+    """Remembers which rows are on which side, in the order in which they are met."""
 
     def __init__(self, data: Data) -> None:
         self._seed = data.split.seed
@@ -57,31 +100,21 @@ class Splitter:
         self._validation_share = 0.0 if data.validation else data.split.validation
         self._cuts_test_off_listed = bool(data.validation) and not data.test
         self._seen: dict[Side, bytearray] = {side: bytearray() for side in SIDES}
-        self._reserved: dict[Side, Digests] = {}
         self._left_out = {"train_test": 0, "train_validation": 0, "validation_test": 0}
 
-    def begin(self, listed: Side) -> None:
-        """From now on rows come from the data sets listed for this side."""
+    def begin(self, listed: Side) -> SideRule:
+        """The rule for rows from the data sets listed for this side; all rows before them have been taken."""
         earlier = SIDES[: SIDES.index(listed)]
-        self._reserved = {side: np.unique(self._digests(side)) for side in earlier}
+        reserved = {side: np.unique(self._digests(side)) for side in earlier}
+        return SideRule(listed, self._seed, self._test_share, self._validation_share, reserved)
 
-    def place(self, listed: Side, digests: Sequence[bytes]) -> list[Side | None]:
-        """The side of each row, by the digest of its content.
-
-        None for a row that is left out, because it is a test or validation row too.
-        """
-        sides: list[Side | None] = [self._cut(digest) if listed == "train" else listed for digest in digests]
-        asked = np.array([digest[:_BYTES] for digest in digests], _DIGEST)
-        for reserved, rows in self._reserved.items():
-            for index in np.flatnonzero(_contains(rows, asked)):
-                # A row that falls to the test side is compared on, whatever else it is listed for.
-                if sides[index] not in (None, "test"):
-                    sides[index] = None
-                    self._left_out[f"{listed}_{reserved}"] += 1
-        for side, digest in zip(sides, digests, strict=True):
+    def take(self, listed: Side, digests: Sequence[bytes], placement: Placement) -> None:
+        """Remember where the rule has put some rows."""
+        for side, digest in zip(placement.sides, digests, strict=True):
             if side is not None:
                 self._seen[side] += digest[:_BYTES]
-        return sides
+        for side, count in placement.left_out.items():
+            self._left_out[f"{listed}_{side}"] += count
 
     def dropped_validation(self) -> NDArray[np.bool_]:
         """Of each row placed on the validation side in order, whether it has turned out to be a test row too.
@@ -103,12 +136,6 @@ class Splitter:
             "train": self._digests("train"), "validation": followed, "test": self._digests("test")
         }  # fmt: skip
         return Repeats(duplicates={side: _repeated(digests) for side, digests in sides.items()}, **counts)
-
-    def _cut(self, digest: bytes) -> Side:
-        fraction = hash_fraction(self._seed, digest)
-        if fraction < self._test_share:
-            return "test"
-        return "validation" if fraction < self._test_share + self._validation_share else "train"
 
     def _digests(self, side: Side) -> Digests:
         """A view, not a copy."""
@@ -140,6 +167,10 @@ def require_rows(*, train: int, test: int) -> None:
             message="there are no test rows to compare base and tuned model on",
             advice="list data.test, raise data.split.test, or add rows",
         )
+
+
+def _shortened(digests: Sequence[bytes]) -> Digests:
+    return np.array([digest[:_BYTES] for digest in digests], _DIGEST)
 
 
 def _contains(ordered: Digests, wanted: Digests) -> NDArray[np.bool_]:

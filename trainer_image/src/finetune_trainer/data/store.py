@@ -48,24 +48,62 @@ class FileNames:
         return found
 
 
+def flatten(items: Sequence[tuple[int, Item]]) -> Arrays:
+    """The arrays of a shard, but for `files`; each item comes with the number of its row. Empty without items."""
+    if not items:
+        return {}
+    sequences = [sequence for _, item in items for sequence in item.sequences]
+    weights = _joined([sequence.weights for sequence in sequences])
+    lengths = np.array([len(sequence.token_ids) for sequence in sequences], np.int32)
+    per_item = np.array([len(item.sequences) for _, item in items], np.uint8)
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    ends = (starts + lengths)[np.cumsum(per_item, dtype=np.int64) - 1]  # of each item, in tokens
+    targets = weights.copy()
+    targets[starts] = 0  # nothing comes before a first token that could predict it
+    numbers = [item.source.number for _, item in items]
+    is_binary = bool(((weights == 0) | (weights == 1)).all())
+    return {
+        "token_ids": _joined([sequence.token_ids for sequence in sequences]),
+        "weights": weights.astype(np.uint8) if is_binary else weights,
+        "lengths": lengths,
+        "sequences": per_item,
+        "tokens": _between(np.arange(1, len(weights) + 1), ends).astype(np.int32),
+        "targets": _between(np.cumsum(targets > 0), ends).astype(np.int32),
+        "target_weights": _between(np.cumsum(targets, dtype=np.float64), ends).astype(np.float32),
+        "labels": np.array([item.label for _, item in items], np.int32),
+        "datasets": np.array([item.dataset for _, item in items], np.int16),
+        "cuts": np.array([item.cut for _, item in items], np.int32),
+        "numbers": np.array([-1 if number is None else number for number in numbers], np.int64),
+        "rows": np.array([number for number, _ in items], np.int64),
+    }
+
+
 class SideWriter:
     """Writes the items of one side."""
 
-    def __init__(self, directory: Path, side: Side, files: FileNames, shard_bytes: int) -> None:
-        self._directory, self._side, self._files, self._shard_bytes = directory, side, files, shard_bytes
+    def __init__(self, directory: Path, side: Side, shard_bytes: int) -> None:
+        self._directory, self._side, self._shard_bytes = directory, side, shard_bytes
         self._parts: list[Arrays] = []
         self._bytes = 0
         self._shards: list[str] = []
         self._totals = dict.fromkeys(("rows", "items", "tokens", "supervised", "longest", "largest", "cut_rows"), 0)
         self._by_dataset = np.zeros((2, 0), np.int64)
 
-    def add(self, rows: Sequence[tuple[int, Sequence[Item]]]) -> None:
-        """Take many rows at once: the number of each on this side, and what it became."""
-        self._totals["rows"] += len(rows)
-        items = [(number, item) for number, made in rows for item in made]
-        if not items:
+    def add(self, arrays: Arrays, *, rows: int, first: int, file: int) -> None:
+        """Take many items at once, which come from one file.
+
+        Args:
+            arrays: what `flatten` has made of them, with rows counted from 0.
+            rows: how many became items, or were looked at and became none.
+            first: number of the row that was counted as 0.
+            file: number of the file.
+
+        """
+        self._totals["rows"] += rows
+        if not arrays:
             return
-        part = self._flatten(items)
+        count = len(arrays["rows"])
+        part = {**arrays, "files": np.full(count, file, np.int32), "rows": arrays["rows"] + first}
         self._parts.append(part)
         self._bytes += sum(array.nbytes for array in part.values())
         self._count(part)
@@ -78,33 +116,6 @@ class SideWriter:
             self._write()
         items, tokens = self._by_dataset.tolist()
         return SideIndex(shards=self._shards, **self._totals, dataset_items=items, dataset_tokens=tokens)
-
-    def _flatten(self, items: Sequence[tuple[int, Item]]) -> Arrays:
-        sequences = [sequence for _, item in items for sequence in item.sequences]
-        weights = _joined([np.asarray(sequence.weights, np.float32) for sequence in sequences])
-        lengths = np.array([len(sequence.token_ids) for sequence in sequences], np.int32)
-        per_item = np.array([len(item.sequences) for _, item in items], np.uint8)
-        starts = np.cumsum(lengths, dtype=np.int64) - lengths
-        ends = (starts + lengths)[np.cumsum(per_item, dtype=np.int64) - 1]  # of each item, in tokens
-        targets = weights.copy()
-        targets[starts] = 0  # nothing comes before a first token that could predict it
-        sources = [item.source for _, item in items]
-        is_binary = bool(((weights == 0) | (weights == 1)).all())
-        return {
-            "token_ids": _joined([np.asarray(sequence.token_ids, np.int32) for sequence in sequences]),
-            "weights": weights.astype(np.uint8) if is_binary else weights,
-            "lengths": lengths,
-            "sequences": per_item,
-            "tokens": _between(np.arange(1, len(weights) + 1), ends).astype(np.int32),
-            "targets": _between(np.cumsum(targets > 0), ends).astype(np.int32),
-            "target_weights": _between(np.cumsum(targets, dtype=np.float64), ends).astype(np.float32),
-            "labels": np.array([item.label for _, item in items], np.int32),
-            "datasets": np.array([item.dataset for _, item in items], np.int16),
-            "cuts": np.array([item.cut for _, item in items], np.int32),
-            "files": np.array([self._files.number(source) for source in sources], np.int32),
-            "numbers": np.array([-1 if source.number is None else source.number for source in sources], np.int64),
-            "rows": np.array([number for number, _ in items], np.int64),
-        }
 
     def _count(self, part: Arrays) -> None:
         totals = self._totals

@@ -8,10 +8,8 @@ from typing import Any, Final
 from finetune_api.conditions import Reason
 from finetune_api.spec.data import Columns, Dataset
 from finetune_trainer.data.formats.base import RawRow
-from finetune_trainer.data.problems import Problems, RowError
+from finetune_trainer.data.problems import Problems, RowError, Source
 from finetune_trainer.data.read import read_rows
-from finetune_trainer.data.rows import Row
-from finetune_trainer.data.shape import Shape
 from finetune_trainer.data.split import Side
 from finetune_trainer.errors import DataError
 
@@ -62,30 +60,39 @@ class Meter:
         self.done += count
 
 
+Unread = tuple[int, Source, RowError]
+"""What could not be read: how many objects of the batch stand before it, where it stands, and why."""
+
+
 @dataclass(slots=True)
 class Batch:
-    """Parsed rows with the objects that they were parsed from."""
+    """Objects of one file as they were read."""
 
     dataset: int
     """Index of their data set in its list."""
-    rows: list[Row] = field(default_factory=list)
+    columns: Columns | None
+    """Of that data set."""
+    start: int
+    """How many objects were read before them."""
+    sources: list[Source] = field(default_factory=list)
     raws: list[RawRow] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
     characters: int = 0
 
     @property
     def is_full(self) -> bool:
         """Whether it should be worked on before more is read."""
-        return len(self.rows) >= BATCH_ROWS or self.characters >= BATCH_CHARACTERS
+        return len(self.raws) + len(self.unread) >= BATCH_ROWS or self.characters >= BATCH_CHARACTERS
 
 
 class RowReader:
-    """Reads and parses rows; bad ones go to `problems`."""
+    """Reads files, and counts what it reads."""
 
-    def __init__(self, shape: Shape, problems: Problems, meter: Meter) -> None:
-        self._shape, self._problems, self._meter = shape, problems, meter
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
 
     def batches(self, side: Side, datasets: list[tuple[Dataset, LocalFiles]]) -> Iterator[Batch]:
-        """All rows that a side lists, in order.
+        """All objects that a side lists, in order.
 
         Raises:
             DataError: a data set holds no rows.
@@ -106,23 +113,22 @@ class RowReader:
                 )
 
     def _file(self, label: str, path: Path, index: int, columns: Columns | None) -> Iterator[Batch]:
-        batch, parse = Batch(index), self._shape.parse
-        unread = Problems(keep=self._problems.add)
-        for source, raw in read_rows(label, path, unread, on_bytes=self._meter.add):
-            self._meter.rows += 1
-            try:
-                row = parse(raw, columns, source)
-            except RowError as error:
-                self._problems.add(source, error, raw)
-                continue
-            batch.rows.append(row)
+        meter = self._meter
+        batch = Batch(index, columns, meter.rows)
+
+        def keep_unread(source: Source, error: RowError, _raw: RawRow | None) -> None:
+            meter.rows += 1
+            batch.unread.append((len(batch.raws), source, error))
+
+        for source, raw in read_rows(label, path, Problems(keep=keep_unread), on_bytes=meter.add):
+            meter.rows += 1
+            batch.sources.append(source)
             batch.raws.append(raw)
             batch.characters += _characters(raw)
             if batch.is_full:
                 yield batch
-                batch = Batch(index)
-        self._meter.rows += unread.total
-        if batch.rows:
+                batch = Batch(index, columns, meter.rows)
+        if batch.raws or batch.unread:
             yield batch
 
 

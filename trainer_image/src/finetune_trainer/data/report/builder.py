@@ -37,7 +37,7 @@ class ReportedRow(Protocol):
 
 
 class ReportBuilder:
-    """Fed with every row once, in any order; `finish` then says what was found."""
+    """Fed with every row once; `finish` then says what was found."""
 
     def __init__(self, *, show_rows: bool) -> None:
         """`show_rows` is `spec.data.showRows`: without it no text of rows gets into the report."""
@@ -55,6 +55,7 @@ class ReportBuilder:
         row: ReportedRow,
         items: Sequence[Item],
         *,
+        order: int,
         digest: bytes | None = None,
     ) -> None:
         """Take in a good row.
@@ -64,13 +65,24 @@ class ReportBuilder:
             dataset: index of its data set in the list of `spec.data` that it was read from.
             row: its text.
             items: what it became, as training will see it; at least one.
+            order: larger than that of rows before it.
             digest: `row.digest()`, where it is known already.
 
         """
         text = "\n".join(row.texts())
-        self._volumes.add(side, dataset, row.source, items)
-        self._marks.add(text, row.source)
-        self._samples.add(side, digest or row.digest(), row.source, text, items)
+        self._volumes.add(side, dataset, row.source, items, order)
+        self._marks.add(text, row.source, order)
+        self._samples.add(side, row.source, text, items, digest=digest or row.digest(), order=order)
+
+    def another(self) -> "ReportBuilder":
+        """An empty one, to be fed with a part of the rows somewhere else."""
+        return ReportBuilder(show_rows=self._show_rows)
+
+    def take_in(self, other: "ReportBuilder") -> None:
+        """What another one was fed with. Its bad rows stay its own: whoever reads the files tells them, in order."""
+        self._volumes.take_in(other._volumes)
+        self._marks.take_in(other._marks)
+        self._samples.take_in(other._samples)
 
     def bad(self, source: Source, error: RowError) -> None:
         """Take in a bad row, or a file that cannot be read from there on."""

@@ -12,9 +12,16 @@ from finetune_trainer.data.report.pii import count_pii
 
 @dataclass(slots=True)
 class _Mark:
+    order: int
     first: Source
     rows: int = 0
     matches: int = 0
+
+    def take_in(self, other: "_Mark") -> None:
+        if other.order < self.order:
+            self.order, self.first = other.order, other.first
+        self.rows += other.rows
+        self.matches += other.matches
 
 
 class Marks:
@@ -24,15 +31,22 @@ class Marks:
         self._oddities: dict[OddityKind, _Mark] = {}
         self._pii: dict[PiiKind, _Mark] = {}
 
-    def add(self, text: str, source: Source) -> None:
-        """Look through one row's text."""
+    def add(self, text: str, source: Source, order: int) -> None:
+        """Look through one row's text; rows come in order."""
         seen = outline(text)
         for odd in find_oddities(text, seen):
-            self._oddities.setdefault(odd, _Mark(source)).rows += 1
+            self._oddities.setdefault(odd, _Mark(order, source)).rows += 1
         for kind, count in count_pii(text, seen).items():
-            mark = self._pii.setdefault(kind, _Mark(source))
+            mark = self._pii.setdefault(kind, _Mark(order, source))
             mark.rows += 1
             mark.matches += count
+
+    def take_in(self, other: "Marks") -> None:
+        """What another one has counted."""
+        for odd, mark in other._oddities.items():
+            self._oddities.setdefault(odd, _Mark(mark.order, mark.first)).take_in(mark)
+        for kind, mark in other._pii.items():
+            self._pii.setdefault(kind, _Mark(mark.order, mark.first)).take_in(mark)
 
     def oddities(self) -> list[Oddity]:
         """Kinds that were met, in the order of their definition."""

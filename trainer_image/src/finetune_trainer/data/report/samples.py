@@ -29,15 +29,23 @@ class Samples:
         self._excerpts: HashSample[str] = HashSample(_GUESSED)
         self._shown: HashSample[tuple[Source, Sequence[Item]]] | None = HashSample(_SHOWN) if show_rows else None
 
-    def add(self, side: Side, digest: bytes, source: Source, text: str, items: Sequence[Item]) -> None:
+    def add(self, side: Side, source: Source, text: str, items: Sequence[Item], *, digest: bytes, order: int) -> None:
         """Take the row in where its digest is small enough."""
         compared = self._compared.get(side)
         if compared and compared.wants(digest):
-            compared.add(digest, Signed(source, signature(text)))
+            compared.add(digest, Signed(source, signature(text)), order)
         if self._excerpts.wants(digest):
-            self._excerpts.add(digest, text[:EXCERPT])
+            self._excerpts.add(digest, text[:EXCERPT], order)
         if self._shown and side == "train" and self._shown.wants(digest):
-            self._shown.add(digest, (source, items))
+            self._shown.add(digest, (source, items), order)
+
+    def take_in(self, other: "Samples") -> None:
+        """What another one has kept."""
+        for side, compared in self._compared.items():
+            compared.take_in(other._compared[side])
+        self._excerpts.take_in(other._excerpts)
+        if self._shown is not None and other._shown is not None:
+            self._shown.take_in(other._shown)
 
     def near(self, different: Mapping[Side, int]) -> NearDuplicates:
         """Near copies; `different` rows there are on each side, exact copies counted once."""

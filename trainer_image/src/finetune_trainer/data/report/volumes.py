@@ -28,6 +28,12 @@ class _Tally:
     lengths: Counter[int] = field(default_factory=Counter)
     labels: Counter[int] = field(default_factory=Counter)
 
+    def take_in(self, other: "_Tally") -> None:
+        for name in ("rows", "tokens", "supervised", "cut_rows", "cut_tokens"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.lengths.update(other.lengths)
+        self.labels.update(other.labels)
+
 
 class Volumes:
     """What there is on each side, by data set."""
@@ -35,9 +41,8 @@ class Volumes:
     def __init__(self) -> None:
         self._tallies: defaultdict[tuple[Side, int], _Tally] = defaultdict(_Tally)
         self._longest: list[tuple[int, int, Side, Source]] = []
-        self._row = 0
 
-    def add(self, side: Side, dataset: int, source: Source, items: Sequence[Item]) -> None:
+    def add(self, side: Side, dataset: int, source: Source, items: Sequence[Item], order: int) -> None:
         """Count one row and the items made from it."""
         tally = self._tallies[side, dataset]
         tokens = cut = 0
@@ -55,14 +60,20 @@ class Volumes:
         if cut:
             tally.cut_rows += 1
             tally.cut_tokens += cut
-        self._remember_if_long(side, source, tokens + cut)
+        self._remember_if_long((tokens + cut, -order, side, source))
 
-    def _remember_if_long(self, side: Side, source: Source, tokens: int) -> None:
-        self._row += 1
-        entry = (tokens, -self._row, side, source)  # of equally long rows the first; never compares sources
+    def take_in(self, other: "Volumes") -> None:
+        """What another one has counted."""
+        for key, tally in other._tallies.items():
+            self._tallies[key].take_in(tally)
+        for entry in other._longest:
+            self._remember_if_long(entry)
+
+    def _remember_if_long(self, entry: tuple[int, int, Side, Source]) -> None:
+        """Of equally long rows the first; sources are never compared, because no two rows have the same order."""
         if len(self._longest) < _LONGEST_SHOWN:
             heapq.heappush(self._longest, entry)
-        elif tokens > self._longest[0][0]:
+        elif entry[:2] > self._longest[0][:2]:
             heapq.heapreplace(self._longest, entry)
 
     def sides(self) -> list[Volume]:
