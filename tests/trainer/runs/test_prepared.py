@@ -1,6 +1,7 @@
 """What preflight prepares is what training reads: found again, verified, made anew where it is gone."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,17 @@ def test_prepared_json_holds_what_training_needs_and_the_report_its_digest(bench
 def test_progress_of_preflight_counts_rows_and_bytes(bench: Bench, first: Outcome) -> None:
     last = first.progress[-1]
     assert (last.stage, last.rows, last.bytes) == ("validating", 122, last.total_bytes)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core needs no other process")
+def test_large_data_is_prepared_in_several_processes(bench: Bench) -> None:
+    # Large by a column that nobody reads, so that the tokenizer has little to do.
+    bench.put_rows("large", [row | {"note": "x" * 600_000} for row in add_rows(120)])
+    outcome = bench.preflight("large")
+    assert outcome.code == ExitCode.SUCCESS, outcome.output
+    assert re.search(r"preparing the data in \d processes", outcome.output)
+    data = outcome.report.data
+    assert data.train_rows + data.validation_rows + data.test_rows == 120
 
 
 def test_quarantined_rows_and_the_report_lie_in_the_output(bench: Bench, first: Outcome) -> None:

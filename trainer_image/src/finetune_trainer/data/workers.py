@@ -5,6 +5,7 @@ handed out as processes come free; what becomes of them is taken up in the order
 depends on how many processes there are.
 """
 
+import logging
 import os
 import signal
 import traceback
@@ -22,6 +23,8 @@ from finetune_trainer.data.garbage import fewer_searches
 from finetune_trainer.data.split import SideRule
 from finetune_trainer.data.stream import Batch
 from finetune_trainer.errors import InfrastructureError
+
+LOG: Final = logging.getLogger(__name__)
 
 MakeBatchMaker = Callable[[], BatchMaker]
 """Called in each process; pickled for those other than this one."""
@@ -50,7 +53,10 @@ class Workers(Protocol):
 def workers(make: MakeBatchMaker, data_bytes: int) -> AbstractContextManager[Workers]:
     """Those that suit the size of the data and the cores that this process may use."""
     count = min(_cores(), _MOST) if data_bytes >= LARGE else 1
-    return Processes(make, count) if count > 1 else nullcontext(InProcess(make))
+    if count == 1:
+        return nullcontext(InProcess(make))
+    LOG.info("preparing the data in %d processes", count)
+    return Processes(make, count)
 
 
 def _cores() -> int:
