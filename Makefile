@@ -47,8 +47,9 @@ format: $(STAMP) ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-generate: $(STAMP) ## Write the files generated from the contract
+generate: $(STAMP) ## Write the files generated from the contract and from decisions
 	$(PY) -m finetune_operator.generate --write
+	$(PY) -m recorded_states --write
 
 lock: $(STAMP) ## Pin every dependency with hashes
 	requirements/lock.sh
