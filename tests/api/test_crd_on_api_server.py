@@ -32,6 +32,10 @@ def classify(*labels: str) -> dict[str, Any]:
     return {"type": "classification", "classification": {"labels": list(labels)}}
 
 
+def affinity(**requirement: Any) -> dict[str, Any]:
+    return {"scheduling": {"nodeAffinity": [{"key": "zone", **requirement}]}}
+
+
 BENCHMARKS: dict[str, Any] = {"benchmarks": [{"task": "arc_easy", "uri": "s3://team-a/arc/"}]}
 
 # (change to the sample's spec, what the API server says)
@@ -157,6 +161,26 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "share of bad rows beyond all": ({"data": data(maxBadShare=1.5)}, "spec.data.maxBadShare: Invalid value"),
     "weight zero": ({"data": data(train=[{"uri": "s3://team-a/a", "weight": 0}])}, "weight: Invalid value"),
+    "more shared memory than memory": (
+        {"resources": {"memory": "1Gi", "sharedMemory": "1100M"}},
+        "resources.sharedMemory is a part of resources.memory and must not exceed it",
+    ),
+    "an affinity without its values": (affinity(operator="In"), "In and NotIn take one or more values"),
+    "an affinity with values too many": (affinity(operator="Exists", values=["a"]), "DoesNotExist none"),
+    "an affinity that compares words": (affinity(operator="Gt", values=["a"]), "Gt and Lt one whole number"),
+    "an affinity with an unknown operator": (affinity(operator="Like"), "operator: Unsupported value"),
+    "an annotation that no scheduler reads": (
+        {"scheduling": {"annotations": {"sidecar.istio.io/inject": "true"}}},
+        "scheduling.annotations takes those of schedulers alone",
+    ),
+    "an annotation of Kueue that is not about topology": (
+        {"scheduling": {"annotations": {"kueue.x-k8s.io/queue-name": "other"}}},
+        "scheduling.annotations takes those of schedulers alone",
+    ),
+    "a topology told twice": (
+        {"scheduling": {"topology": {"key": "rack"}, "annotations": {"kueue.x-k8s.io/podset-required-topology": "a"}}},
+        "scheduling.topology and an annotation kueue.x-k8s.io/podset-... say the same",
+    ),
     "node selector key": (
         {"scheduling": {"nodeSelector": {"-bad": "x"}}},
         "scheduling.nodeSelector has a key that is not a label key",
@@ -207,6 +231,21 @@ SOUND: dict[str, dict[str, Any]] = {
     "qlora on a GPU": {"method": {"type": "qlora"}},
     "an adapter merged": {"method": {"type": "dora"}, "output": {"uri": "s3://team-a/out", "merged": True}},
     "lora on the CPU": {"method": {"type": "lora"}, "resources": {"gpus": {"count": 0}}},
+    "as much shared memory as memory": {"resources": {"memory": "1Gi", "sharedMemory": "1024Mi"}},
+    "a place among nodes": {
+        "scheduling": {
+            "nodeAffinity": [
+                {"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["40000"]},
+                {"key": "example.com/broken", "operator": "DoesNotExist"},
+            ],
+            "topology": {"key": "topology.kubernetes.io/zone", "required": True},
+            "schedulerName": "volcano",
+            "annotations": {"scheduling.volcano.sh/queue-name": "gold", "scheduling.k8s.io/group-name": "tunes"},
+        }
+    },
+    "a topology that Kueue is told in its own words": {
+        "scheduling": {"annotations": {"kueue.x-k8s.io/podset-unconstrained-topology": "true"}}
+    },
     "quarantine": {"data": data(onBadRow="quarantine", maxBadShare=0.1, showRows=False)},
 }
 

@@ -17,6 +17,7 @@ A100 = {"nvidia.com/gpu.memory": "81920", "pool": "large", "zone": "a"}
 T4 = {"nvidia.com/gpu.memory": "15360", "pool": "small", "zone": "a"}
 SLICED = {"nvidia.com/mig-1g.10gb.memory": "9728", "pool": "sliced"}
 CPU = {"pool": "cpu"}
+MI300X = {"amd.com/gpu.vram": "192G", "pool": "amd"}
 
 
 class Nodes:
@@ -37,11 +38,15 @@ def known(nodes: Nodes, **settings: Any) -> GpuMemory:
     return GpuMemory(cast("Cluster", nodes), Settings(trainer_image="any", **settings))
 
 
-def spec(*, count: int = 1, resource: str = "nvidia.com/gpu", **selector: str) -> FinetuneJobSpec:
+def spec(
+    *, count: int = 1, resource: str = "nvidia.com/gpu", affinity: tuple[str, ...] = (), **selector: str
+) -> FinetuneJobSpec:
+    """`affinity` is of the form ("pool NotIn large", ...)."""
     gpus = {"count": count, "resourceName": resource}
-    return FinetuneJobSpec.model_validate(
-        {**o.SPEC, "resources": {"gpus": gpus}, "scheduling": {"nodeSelector": selector}}
-    )
+    parts = [each.split() for each in affinity]
+    required = [{"key": key, "operator": operator, "values": values} for key, operator, *values in parts]
+    scheduling = {"nodeSelector": selector, "nodeAffinity": required}
+    return FinetuneJobSpec.model_validate({**o.SPEC, "resources": {"gpus": gpus}, "scheduling": scheduling})
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,15 @@ def spec(*, count: int = 1, resource: str = "nvidia.com/gpu", **selector: str) -
         (spec(pool="large"), 80),
         (spec(zone="a", pool="small"), 15),
         (spec(resource="nvidia.com/mig-1g.10gb"), 9.5),
+        (spec(resource="amd.com/gpu"), 192),
+        (spec(affinity=("pool In large other",)), 80),
+        (spec(affinity=("pool NotIn small",)), 80),
+        (spec(affinity=("zone Exists",)), 15),
+        (spec(affinity=("zone DoesNotExist",)), None),
+        (spec(affinity=("nvidia.com/gpu.memory Gt 20000",)), 80),
+        (spec(affinity=("nvidia.com/gpu.memory Lt 20000",)), 15),
+        (spec(affinity=("pool Gt 1",)), None),
+        (spec(affinity=("zone Exists", "pool In large")), 80),
         (spec(pool="cpu"), None),
         (spec(pool="unknown"), None),
         (spec(resource="example.com/gpu"), None),
@@ -60,7 +74,7 @@ def spec(*, count: int = 1, resource: str = "nvidia.com/gpu", **selector: str) -
 async def test_the_smallest_gpu_that_the_job_can_land_on_counts(
     wanted: FinetuneJobSpec, gibibytes: float | None
 ) -> None:
-    memory = known(Nodes(A100, CPU, T4, SLICED))
+    memory = known(Nodes(A100, CPU, T4, SLICED, MI300X))
     await memory.load()
     assert memory.of(wanted) == (gibibytes * GIB if gibibytes is not None else None)
 

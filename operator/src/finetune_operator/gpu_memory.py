@@ -1,24 +1,24 @@
 """How much memory one GPU of a job has, so that preflight can refuse what cannot fit before a GPU is taken.
 
 The operator's setting wins, because only the platform team knows what a shared GPU really grants. Else the labels of
-nodes tell: NVIDIA's GPU feature discovery writes `<resource>.memory` in MiB for whole GPUs and for MIG slices. They are
-listed now and then, never for a job. Without the right to list nodes, or without such labels, nothing is known.
+nodes tell: NVIDIA's GPU feature discovery writes `<resource>.memory` in MiB for whole GPUs and for MIG slices, AMD's
+node labeller `amd.com/gpu.vram` in GiB (`192G`). They are listed now and then, never for a job. Without the right to
+list nodes, or without such labels, nothing is known.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_operator.cluster import Cluster
 from finetune_operator.errors import ClusterError, RefusedError
+from finetune_operator.node_match import Labels, matches
 from finetune_operator.settings import Settings
 
-Labels = Mapping[str, str]
-
-SUFFIX: Final = ".memory"
-MEBIBYTE: Final = 2**20
+_NVIDIA, _AMD = ".memory", "amd.com/gpu.vram"
+_MEBIBYTE, _GIBIBYTE = 2**20, 2**30
 
 _log: Final = logging.getLogger(__name__)
 
@@ -37,9 +37,8 @@ class GpuMemory:
         gpus = spec.resources.gpus
         if not gpus.count:
             return None
-        return self._chosen.get(gpus.resource_name) or smallest(
-            self._nodes, gpus.resource_name, spec.scheduling.node_selector
-        )
+        nodes = (labels for labels in self._nodes if matches(spec.scheduling, labels))
+        return self._chosen.get(gpus.resource_name) or smallest(nodes, gpus.resource_name)
 
     async def load(self) -> None:
         """List the nodes; what cannot be listed leaves what is known as it is."""
@@ -51,7 +50,7 @@ class GpuMemory:
             _log.warning("nodes cannot be listed", extra={"cause": str(error)})
         else:
             # Nodes without a GPU are most of a large cluster.
-            self._nodes = tuple(labels for labels in found if any(name.endswith(SUFFIX) for name in labels))
+            self._nodes = tuple(labels for labels in found if any(name.endswith((_NVIDIA, _AMD)) for name in labels))
 
     async def run(self) -> None:
         """List the nodes anew, for ever."""
@@ -60,7 +59,15 @@ class GpuMemory:
             await self.load()
 
 
-def smallest(nodes: Iterable[Labels], resource_name: str, selector: Labels) -> int | None:
-    """Bytes of the smallest GPU that counts as `resource_name` on a node with the selector's labels."""
-    told = (labels.get(resource_name + SUFFIX, "") for labels in nodes if selector.items() <= labels.items())
-    return min((int(mebibytes) * MEBIBYTE for mebibytes in told if mebibytes.isdecimal()), default=None)
+def smallest(nodes: Iterable[Labels], resource_name: str) -> int | None:
+    """Bytes of the smallest GPU that counts as `resource_name` on one of the nodes."""
+    sizes = (_size(labels, resource_name) for labels in nodes)
+    return min((size for size in sizes if size is not None), default=None)
+
+
+def _size(labels: Labels, resource_name: str) -> int | None:
+    mebibytes = labels.get(resource_name + _NVIDIA, "")
+    if mebibytes.isdecimal():
+        return int(mebibytes) * _MEBIBYTE
+    gibibytes = labels.get(_AMD, "").removesuffix("G") if resource_name == "amd.com/gpu" else ""
+    return int(gibibytes) * _GIBIBYTE if gibibytes.isdecimal() else None

@@ -36,6 +36,7 @@ class FinetuneJob:
     generation: int
     created_at: Timestamp
     deleting: bool
+    labels: Mapping[str, str]
     spec: FinetuneJobSpec | None
     spec_error: str
     """Which field of the spec does not fit the schema; empty if all do."""
@@ -103,6 +104,7 @@ def parse_finetune_job(raw: Raw) -> FinetuneJob:
         generation=metadata.get("generation", 0),
         created_at=metadata["creationTimestamp"],
         deleting="deletionTimestamp" in metadata,
+        labels=metadata.get("labels") or {},
         spec=spec,
         spec_error=spec_error,
         status=status,

@@ -1,13 +1,18 @@
 """`spec.resources`, `spec.scheduling` and `spec.limits`: what the training pod gets, where, and for how long."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field
 
 from finetune_api.base import Contract, ObjectName, Quantity, cel
-
-LabelKey = Annotated[str, StringConstraints(max_length=317, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?$")]
-LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+from finetune_api.spec.placement import (
+    AnnotationValue,
+    LabelKey,
+    LabelValue,
+    NodeRequirement,
+    Topology,
+    is_scheduling_annotation,
+)
 
 
 class Gpus(Contract):
@@ -19,20 +24,34 @@ class Gpus(Contract):
     resource_name: str = Field(
         default="nvidia.com/gpu", max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
     )
-    """Extended resource that counts them."""
+    """Extended resource that counts them: nvidia.com/gpu, amd.com/gpu, a MIG slice such as nvidia.com/mig-1g.10gb."""
 
 
 class Resources(Contract):
     """What the training pod requests; its limits are the same."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    "!has(self.sharedMemory) || quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
+                    "resources.sharedMemory is a part of resources.memory and must not exceed it",
+                )
+            ]
+        }
+    )
 
     gpus: Gpus = Gpus()
     """Accelerators."""
     cpu: Quantity = "4"
     """CPU cores; `500m` is half a core."""
     memory: Quantity = "16Gi"
-    """Memory, shared memory and scratch files in memory included."""
+    """Memory, shared memory included."""
+    shared_memory: Quantity | None = None
+    """Size of /dev/shm, through which processes of a pod exchange data; what is in it counts as memory. Empty: a pod
+    with GPUs may fill its memory with it, another has the container runtime's 64 MiB."""
     scratch: Quantity = "50Gi"
-    """Disk for the base model and working files."""
+    """Disk for the base model, working files and logs; requested as ephemeral-storage."""
 
 
 class Toleration(Contract):
@@ -51,6 +70,17 @@ class Toleration(Contract):
 class Scheduling(Contract):
     """Where the training pod may run."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    "!has(self.topology) || !self.annotations.exists(key, key.startsWith('kueue.x-k8s.io/podset-'))",
+                    "scheduling.topology and an annotation kueue.x-k8s.io/podset-... say the same: set one of them",
+                )
+            ]
+        }
+    )
+
     priority_class_name: ObjectName | None = None
     """PriorityClass of the training pod."""
     node_selector: dict[str, LabelValue] = Field(
@@ -66,8 +96,20 @@ class Scheduling(Contract):
         },
     )
     """Labels a node must have."""
+    node_affinity: list[NodeRequirement] = Field(default=[], max_length=16)
+    """What the labels of a node must be like; all of it."""
     tolerations: list[Toleration] = Field(default=[], max_length=16)
     """Taints the pod accepts."""
+    topology: Topology | None = None
+    """How near to each other the job's pods are: by Kueue's topology-aware scheduling in a queue, else by pod
+    affinity."""
+    scheduler_name: ObjectName | None = None
+    """Scheduler of the training pod, such as volcano. Empty: the cluster's own."""
+    annotations: dict[str, AnnotationValue] = Field(
+        default={}, max_length=16, json_schema_extra={"x-kubernetes-validations": [is_scheduling_annotation()]}
+    )
+    """Annotations that the scheduler reads, on the training Job and its pods: scheduling.volcano.sh/queue-name, for
+    instance."""
 
 
 class Limits(Contract):

@@ -17,7 +17,10 @@ from finetune_api.names import (
 )
 from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.spec.resources import Scheduling
 from finetune_operator.manifests.grace import LEAST_SECONDS, grace_seconds
+from finetune_operator.manifests.labels import handed_down
+from finetune_operator.manifests.placement import placement, pod_annotations
 from finetune_operator.manifests.pod import pod_spec
 from finetune_operator.observe import FinetuneJob
 from finetune_operator.settings import Settings
@@ -33,16 +36,20 @@ def child_job(
 ) -> Manifest:
     """The Job that carries out a request."""
     kind = request.kind
-    labels = {MANAGED_BY: MANAGER, JOB_LABEL: label_value(job.key.name), KIND_LABEL: kind}
+    own = {MANAGED_BY: MANAGER, JOB_LABEL: label_value(job.key.name), KIND_LABEL: kind}
+    labels = {**handed_down(job.labels), **own}
+    queue = _queue(kind, settings)
     grace = grace_seconds(spec.limits, job.status.estimate) if kind == "train" else LEAST_SECONDS
     pod = pod_spec(spec, request, image, settings, grace_seconds=grace)
+    annotations = spec.scheduling.annotations if kind == "train" else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": child_name(job.key.name, kind),
             "namespace": job.key.namespace,
-            "labels": labels | _queue(kind, settings),
+            "labels": labels | queue,
+            **({"annotations": dict(annotations)} if annotations else {}),
             "ownerReferences": [_owner(job)],
         },
         "spec": {
@@ -54,8 +61,18 @@ def child_job(
             # Never two trainers of one job at a time: the successor starts when the predecessor is gone.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules()},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": _template(kind, spec.scheduling, labels, pod, queued=QUEUE_LABEL in queue),
         },
+    }
+
+
+def _template(kind: Kind, wanted: Scheduling, labels: dict[str, str], pod: Manifest, *, queued: bool) -> Manifest:
+    """Preflight runs anywhere; training where spec.scheduling says."""
+    if kind == "preflight":
+        return {"metadata": {"labels": labels}, "spec": pod}
+    return {
+        "metadata": {"labels": labels, "annotations": pod_annotations(wanted, queued=queued)},
+        "spec": {**pod, **placement(wanted, labels, queued=queued)},
     }
 
 

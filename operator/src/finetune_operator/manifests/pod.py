@@ -8,7 +8,7 @@ from finetune_api.names import CONTAINER
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.model import Storage
-from finetune_api.spec.resources import Gpus, Toleration
+from finetune_api.spec.resources import Gpus, Resources
 from finetune_operator.settings import Settings
 
 Manifest = dict[str, Any]
@@ -17,6 +17,7 @@ USER: Final = 65532
 """The non-root user of both images."""
 TEMPORARY_SIZE: Final = "1Gi"
 """Of /tmp; everything large goes to the scratch disk."""
+DISK: Final = "ephemeral-storage"
 
 
 def pod_spec(
@@ -30,8 +31,8 @@ def pod_spec(
     """The pod for a request: a CPU pod for preflight, what spec.resources asks for to train."""
     training = request.kind == "train"
     resources = _training_resources(spec) if training else _preflight_resources(settings)
-    scratch = spec.resources.scratch if training else settings.preflight_scratch
-    volumes, mounts = _volumes(spec, scratch, gpus=training and spec.resources.gpus.count > 0)
+    shared_memory = _shared_memory(spec.resources) if training else None
+    volumes, mounts = _volumes(spec.storage, resources[DISK], shared_memory)
     pod: Manifest = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": grace_seconds,
@@ -49,7 +50,7 @@ def pod_spec(
     }
     if spec.storage.service_account_name is not None:
         pod["serviceAccountName"] = spec.storage.service_account_name
-    return pod | (_placement(spec) if training else {})
+    return pod
 
 
 def _container(request: TrainerRequest, image: str, resources: Manifest, mounts: list[Manifest]) -> Manifest:
@@ -76,7 +77,7 @@ def _container(request: TrainerRequest, image: str, resources: Manifest, mounts:
 
 def _training_resources(spec: FinetuneJobSpec) -> Manifest:
     wanted = spec.resources
-    return {"cpu": wanted.cpu, "memory": wanted.memory} | _gpu_resources(wanted.gpus)
+    return {"cpu": wanted.cpu, "memory": wanted.memory, DISK: wanted.scratch} | _gpu_resources(wanted.gpus)
 
 
 def _gpu_resources(gpus: Gpus) -> Manifest:
@@ -84,10 +85,17 @@ def _gpu_resources(gpus: Gpus) -> Manifest:
 
 
 def _preflight_resources(settings: Settings) -> Manifest:
-    return {"cpu": settings.preflight_cpu, "memory": settings.preflight_memory}
+    return {"cpu": settings.preflight_cpu, "memory": settings.preflight_memory, DISK: settings.preflight_scratch}
 
 
-def _volumes(spec: FinetuneJobSpec, scratch: str, *, gpus: bool) -> tuple[list[Manifest], list[Manifest]]:
+def _shared_memory(wanted: Resources) -> Manifest | None:
+    """The volume for /dev/shm: the default of 64 MiB breaks data loaders and NCCL. It counts as the pod's memory."""
+    if wanted.shared_memory is not None:
+        return {"medium": "Memory", "sizeLimit": wanted.shared_memory}
+    return {"medium": "Memory"} if wanted.gpus.count else None
+
+
+def _volumes(storage: Storage, scratch: str, shared_memory: Manifest | None) -> tuple[list[Manifest], list[Manifest]]:
     volumes: list[Manifest] = [
         {"name": "work", "emptyDir": {"sizeLimit": scratch}},
         {"name": "tmp", "emptyDir": {"sizeLimit": TEMPORARY_SIZE}},
@@ -96,11 +104,10 @@ def _volumes(spec: FinetuneJobSpec, scratch: str, *, gpus: bool) -> tuple[list[M
         {"name": "work", "mountPath": WORK_DIR},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
     ]
-    if gpus:
-        # The default /dev/shm of 64 MiB breaks data loaders and NCCL; this one counts as the container's memory.
-        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    if shared_memory is not None:
+        volumes.append({"name": "shm", "emptyDir": shared_memory})
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
-    for volume, path in _storage_volumes(spec.storage):
+    for volume, path in _storage_volumes(storage):
         volumes.append(volume)
         mounts.append({"name": volume["name"], "mountPath": path, "readOnly": True})
     return volumes, mounts
@@ -117,19 +124,3 @@ def _storage_volumes(storage: Storage) -> list[tuple[Manifest, str]]:
         bundle = {"name": storage.ca_bundle.config_map_name, "items": items}
         found.append(({"name": "s3-ca", "configMap": bundle}, str(path.parent)))
     return found
-
-
-def _placement(spec: FinetuneJobSpec) -> Manifest:
-    wanted = spec.scheduling
-    placement: Manifest = {}
-    if wanted.priority_class_name is not None:
-        placement["priorityClassName"] = wanted.priority_class_name
-    if wanted.node_selector:
-        placement["nodeSelector"] = dict(wanted.node_selector)
-    if wanted.tolerations:
-        placement["tolerations"] = [_toleration(toleration) for toleration in wanted.tolerations]
-    return placement
-
-
-def _toleration(toleration: Toleration) -> Manifest:
-    return toleration.model_dump(exclude_none=True)
