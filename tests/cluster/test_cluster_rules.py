@@ -114,8 +114,9 @@ def test_a_cache_that_the_cluster_could_not_see_is_refused(monkeypatch: pytest.M
 
 
 def test_every_pinned_module_has_a_version_and_a_fingerprint_of_its_own() -> None:
-    prints = {build.fingerprint(family) for family in build.FAMILIES}
-    assert len(prints) == len(build.FAMILIES)
+    families = (*build.FAMILIES, build.KUEUE)
+    assert all(build.pinned_version(family) for family in families)
+    assert len({build.fingerprint(family) for family in families}) == len(families)
 
 
 @pytest.mark.parametrize("index", [None, "https://packages.example.com/simple"])

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from localcluster import facts, lifecycle
+from localcluster import facts, kueue, lifecycle
 from localcluster.background import in_background
 from localcluster.build import build_all
 from localcluster.console import note
@@ -57,6 +57,11 @@ def _browser(_layout: Layout, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _kueue(layout: Layout, _options: argparse.Namespace) -> int:
+    kueue.install(layout, facts.load(layout.name))
+    return 0
+
+
 def _down(layout: Layout, options: argparse.Namespace) -> int:
     lifecycle.down(layout, purge=options.purge)
     return 0
@@ -80,6 +85,7 @@ _COMMANDS: dict[str, tuple[Callable[[Layout, argparse.Namespace], int], str]] = 
     "images": (_images, "build both images, push them to the cluster's registry, print their references"),
     "prepare": (_prepare, "build, up and images: all that tests and the demo need"),
     "browser": (_browser, "install the browser that tests of HTML pages use"),
+    "kueue": (_kueue, "build Kueue and install it in the running cluster: minutes, once"),
     "down": (_down, "stop it; its data stays unless --purge is given"),
     "status": (_status, "one line per component; exit code 1 if any does not run"),
     "env": (_env, "print shell assignments: KUBECONFIG, S3 as administrator, registry"),

@@ -3,7 +3,7 @@
 import yaml
 
 from localcluster.component import Component, HttpsPath, TcpPort
-from localcluster.credentials import Credentials
+from localcluster.credentials import AGGREGATOR, Credentials
 from localcluster.plan import API_PORT, Plan
 
 _LOOPBACK = "127.0.0.1"
@@ -78,6 +78,13 @@ def _api_server(plan: Plan, credentials: Credentials, admission: str) -> Compone
         f"--kubelet-client-certificate={credentials.kubelet_client.certificate}",
         f"--kubelet-client-key={credentials.kubelet_client.key}",
         f"--kubelet-certificate-authority={credentials.authority.certificate}",
+        f"--requestheader-client-ca-file={credentials.aggregation_authority.certificate}",
+        f"--requestheader-allowed-names={AGGREGATOR}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={credentials.aggregator.certificate}",
+        f"--proxy-client-key-file={credentials.aggregator.key}",
         "--kubelet-preferred-address-types=InternalIP",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={credentials.service_accounts.certificate}",

@@ -8,6 +8,9 @@ from localcluster.kubeconfig import write_kubeconfig
 from localcluster.pki import Authority, KeyPair, Subject, service_account_keys
 from localcluster.plan import CLUSTER_DOMAIN, S3_SERVICE, Plan
 
+AGGREGATOR = "aggregator"
+"""Whom aggregated APIs, such as Kueue's queue positions, believe about who asks: the API server."""
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -17,6 +20,8 @@ class Credentials:
     admin: KeyPair
     api_server: KeyPair
     kubelet_client: KeyPair
+    aggregation_authority: KeyPair
+    aggregator: KeyPair
     kubelet_server: KeyPair
     service_accounts: KeyPair
     object_store_authority: KeyPair
@@ -33,6 +38,8 @@ def make_credentials(plan: Plan, now: datetime.datetime) -> Credentials:
     folder = plan.layout.pki
     kubernetes = Authority(folder, "kubernetes-ca", now)
     storage = Authority(folder, "s3-ca", now)
+    # Of its own: whoever holds its certificates may speak for any user to an aggregated API.
+    aggregation = Authority(folder, "aggregation-ca", now)
 
     def user(name: str, subject: Subject, path: Path | None = None) -> Path:
         return write_kubeconfig(
@@ -50,6 +57,8 @@ def make_credentials(plan: Plan, now: datetime.datetime) -> Credentials:
         admin=kubernetes.issue("admin", admin),
         api_server=kubernetes.issue("api-server", _api_server(plan)),
         kubelet_client=kubernetes.issue("kubelet-client", Subject("kubelet-client")),
+        aggregation_authority=aggregation.pair,
+        aggregator=aggregation.issue("aggregator", Subject(AGGREGATOR)),
         kubelet_server=kubernetes.issue(
             "kubelet-server", Subject(plan.node_name, addresses=(plan.node_address,), hosts=(plan.node_name,))
         ),
