@@ -43,6 +43,11 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": ({"modle": {}}, 'unknown field "spec.modle"'),
     "unknown nested field": ({"training": {"lr": 1}}, 'unknown field "spec.training.lr"'),
     "wrong type": ({"training": {"epochs": "three"}}, 'spec.training.epochs: Invalid value: "string"'),
+    "a priority among nobody": (
+        {"scheduling": {"workloadPriorityClass": "urgent"}},
+        "scheduling.workloadPriorityClass is a priority among Kueue's Workloads: name scheduling.queue too",
+    ),
+    "a queue that no label can hold": ({"scheduling": {"queue": "Team A"}}, "spec.scheduling.queue: Invalid value"),
     "missing model": ({"model": None}, "spec.model: Required value"),
     "not an S3 URI": ({"model": {"uri": "/mnt/model"}}, "spec.model.uri: Invalid value"),
     "path traversal": ({"output": {"uri": "s3://team-a/%2e%2e/other"}}, "spec.output.uri: Invalid value"),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from finetune_api.crd import custom_resource_definition
-from finetune_operator.rights import NODES, RIGHTS, Right
+from finetune_operator.rights import KUEUE, NODES, RIGHTS, Right
 from finetune_operator.settings import ENVIRONMENT_PREFIX, Settings, read_settings
 from localcluster.layout import cache_root
 
@@ -76,6 +76,11 @@ def test_the_operator_has_exactly_the_rights_it_checks_for_at_start() -> None:
     assert not any("nodes" in rule["resources"] for role in roles.values() for rule in role["rules"])
 
 
+def test_kueue_is_looked_at_only_when_asked_for() -> None:
+    roles = named("ClusterRole", "--set", "kueue.enabled=true")
+    assert granted(roles["release-finetune-operator"]) == {*RIGHTS, *KUEUE}
+
+
 def test_nodes_are_listed_only_when_asked_for_and_whatever_namespaces_are_served() -> None:
     options = ("--set", "rbac.nodes=true", "--set", "settings.namespaces={team-a}")
     assert granted(named("ClusterRole", *options)["release-finetune-operator-nodes"]) == {NODES}
@@ -104,6 +109,7 @@ def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
     values = {
         "trainer": {"image": "registry.test/trainer:1"},
         "preflight": {"cpu": "500m", "memory": "3Gi", "scratch": "1Ti", "queue": "checks"},
+        "kueue": {"enabled": True, "queueSeconds": 7},
         "logLevel": "debug",
         "settings": {
             "namespaces": ["team-a", "team-b"],
@@ -124,6 +130,8 @@ def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
         preflight_memory="3Gi",
         preflight_scratch="1Ti",
         preflight_queue="checks",
+        kueue=True,
+        queue_seconds=7.0,
         log_level="DEBUG",
         namespaces=("team-a", "team-b"),
         gpu_memory=(("example.com/gpu", 24 * 10**9), ("nvidia.com/gpu", 80 * 2**30)),
@@ -178,6 +186,8 @@ def test_a_digest_wins_over_the_tag() -> None:
         ("settings.namespaces={Team_A}", "namespaces"),
         ("preflight.memory=2GB", "memory"),
         ("preflight.queue=My Queue", "queue"),
+        ("preflight.queue=checks", "kueue"),
+        ("kueue.enabled=perhaps", "enabled"),
     ],
 )
 def test_a_wrong_value_is_refused_and_named(setting: str, says: str) -> None:

@@ -82,9 +82,23 @@ def test_a_training_pod_has_time_to_save_what_preflight_estimated_and_preflight_
         assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == seconds
 
 
-def test_a_queue_is_for_preflight_jobs_alone_and_not_for_their_pods() -> None:
-    settings = Settings(trainer_image="any", preflight_queue="checks")
-    checking, training = build({}, "preflight", settings), build({}, "train", settings)
-    assert checking["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "checks"
-    for labels in (training["metadata"]["labels"], checking["spec"]["template"]["metadata"]["labels"]):
-        assert "kueue.x-k8s.io/queue-name" not in labels
+def test_preflight_and_training_wait_in_queues_of_their_own_which_their_pods_do_not_name() -> None:
+    settings = Settings(trainer_image="any", preflight_queue="checks", kueue=True)
+    spec = {"scheduling": {"queue": "gpus", "workloadPriorityClass": "urgent"}}
+    checking, training = build(spec, "preflight", settings), build(spec, "train", settings)
+    kueue = {
+        kind: {name: value for name, value in made["metadata"]["labels"].items() if "kueue" in name}
+        for kind, made in (("checking", checking), ("training", training))
+    }
+    assert kueue == {
+        "checking": {"kueue.x-k8s.io/queue-name": "checks"},
+        "training": {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/priority-class": "urgent"},
+    }
+    for made in (checking, training):
+        assert made["spec"]["suspend"] is True
+        assert not any("kueue" in name for name in made["spec"]["template"]["metadata"]["labels"])
+
+
+def test_a_job_in_no_queue_is_not_suspended_at_creation() -> None:
+    for kind in ("preflight", "train"):
+        assert "suspend" not in build({}, kind)["spec"]

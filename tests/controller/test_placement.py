@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 from scenarios import VALIDATED, Known, decision
 
+from finetune_api.names import PRIORITY_LABEL, QUEUE_LABEL
 from finetune_api.request import ENVIRONMENT_VARIABLE
 from finetune_api.spec.resources import Resources, Scheduling
 from finetune_operator.actions import CreateJob
@@ -80,6 +81,16 @@ SHOWN: dict[str, tuple[o.Raw, Any, Any]] = {
         {"resources": {"scratch": "9Gi"}},
         lambda job: (requested(job, "ephemeral-storage"), volume(job, "work")),
         ("9Gi", {"sizeLimit": "9Gi"}),
+    ),
+    "scheduling.queue": (
+        {"scheduling": {"queue": "gpus"}},
+        lambda job: (job["metadata"]["labels"].get(QUEUE_LABEL), job["spec"].get("suspend")),
+        ("gpus", True),
+    ),
+    "scheduling.workloadPriorityClass": (
+        {"scheduling": {"queue": "gpus", "workloadPriorityClass": "urgent"}},
+        lambda job: job["metadata"]["labels"].get(PRIORITY_LABEL),
+        "urgent",
     ),
     "scheduling.priorityClassName": (
         {"scheduling": {"priorityClassName": "low"}},

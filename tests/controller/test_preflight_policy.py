@@ -12,6 +12,9 @@ from finetune_operator.conditions import find
 FAILED = o.condition("Failed", "PodFailurePolicy", "exit code 11")
 BAD_DATA = o.failed_report("preflight", "Data", Reason.DATASET_INVALID, "train.jsonl:7: not JSON")
 QUEUED = o.child_job("preflight", spec={"suspend": True}, queue="checks")
+WAITING = o.workload(
+    "preflight", o.verdict("QuotaReserved", "Pending", "insufficient unused quota", holds=False), queue="checks"
+)
 TAKEN_BACK = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByJobController"}
 ADOPTED = o.report("preflight", data=o.DATA, artifact=o.ARTIFACT, evaluation=o.EVALUATION, adopted=True)
 
@@ -38,15 +41,17 @@ SCENARIOS = {
     ),
     "a preflight in a queue is left to the queue": Scenario(
         jobs=(QUEUED,),
-        phase="Validating",
-        reason="Queued",
-        says="Waiting in queue checks",
+        workloads=(WAITING,),
+        phase="Queued",
+        reason="WaitingForQuota",
+        says="Waiting in queue checks: insufficient unused quota",
     ),
     "a preflight that its queue took back waits there again": Scenario(
         jobs=(QUEUED,),
         pods=(o.ended("preflight", 143, conditions=[TAKEN_BACK]),),
-        phase="Validating",
-        reason="Queued",
+        workloads=(WAITING,),
+        phase="Queued",
+        reason="WaitingForQuota",
         says="Waiting in queue checks",
     ),
     "a preflight that no node takes says so": Scenario(

@@ -34,3 +34,21 @@ def test_a_wrong_memory_of_gpus_is_refused_and_shown(wrong: str, capsys: pytest.
     with pytest.raises(SystemExit):
         read_settings(["--trainer-image", "i", "--gpu-memory", wrong], {})
     assert f"--gpu-memory: {wrong!r} is not of the form nvidia.com/gpu=80Gi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
+def test_kueue_is_on_or_off(text: str, value: bool) -> None:
+    assert read_settings(["--trainer-image", "i", "--kueue", text], {}).kueue is value
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--kueue", "perhaps"], "--kueue: 'perhaps' is neither true nor false"),
+        (["--preflight-queue", "checks"], "set --kueue=true too"),
+    ],
+)
+def test_a_queue_without_kueue_is_refused(flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--trainer-image", "i", *flags], {})
+    assert says in capsys.readouterr().err

@@ -118,6 +118,7 @@ LONGEST: o.Raw = {
         }
     ]
     * KEPT,
+    "queue": {"name": NAME, "workload": NAME, "position": 10**6, "message": TEXT[:256]},
     "failure": {
         "class": "Infrastructure",
         "reason": "StorageUnavailable",
@@ -135,7 +136,11 @@ LONGEST: o.Raw = {
 
 # What an ended job has of all this.
 FAILED: o.Raw = {"evaluation": None, "artifact": None, "reportUri": None}
-COMPLETE: o.Raw = {"failure": None, "checkpoint": None}
+COMPLETE: o.Raw = {
+    "failure": None,
+    "checkpoint": None,
+    "conditions": [each for each in LONGEST["conditions"] if each["type"] not in ("Failed", "Stalled")],
+}
 
 
 def status(**changes: Any) -> FinetuneJobStatus:

@@ -106,6 +106,38 @@ def child_job(
     }
 
 
+def workload(kind: Kind, *conditions: Raw, active: bool = True, queue: str = "gpus", **metadata: Any) -> Raw:
+    """Kueue's Workload of a Job of ours, as Kueue makes it: without our labels, but with the Job's pod template."""
+    template = {"metadata": {"labels": {MANAGED_BY: MANAGER, JOB_LABEL: NAME, KIND_LABEL: kind}}}
+    return {
+        "metadata": {
+            "namespace": NAMESPACE,
+            "name": f"job-{child_name(NAME, kind)}-1a2b3",
+            "uid": f"uid-of-workload-of-{kind}",
+            "resourceVersion": "25",
+            "creationTimestamp": START,
+            "ownerReferences": [
+                {
+                    "apiVersion": "batch/v1",
+                    "kind": "Job",
+                    "name": child_name(NAME, kind),
+                    "uid": f"uid-of-{kind}",
+                    "controller": True,
+                }
+            ],
+            **metadata,
+        },
+        "spec": {"active": active, "queueName": queue, "podSets": [{"name": "main", "template": template}]},
+        "status": {"conditions": list(conditions)},
+    }
+
+
+def verdict(kind: str, reason: str, message: str, *, holds: bool = True, since: str = START) -> Raw:
+    """A condition of a Workload."""
+    status = "True" if holds else "False"
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since}
+
+
 def condition(kind: str, reason: str = "", message: str = "") -> Raw:
     """A condition that holds."""
     return {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": END}

@@ -9,13 +9,14 @@ from finetune_api.conditions import ConditionType, Reason
 from finetune_api.names import Kind
 from finetune_api.progress import Progress
 from finetune_operator import conditions
-from finetune_operator.actions import Action, CreateJob, DeleteJob, SetTtl, SuspendJob
+from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetTtl, SuspendJob
 from finetune_operator.cache import Cache
 from finetune_operator.children import parse_job, parse_pod
 from finetune_operator.decide import Decision, decide
 from finetune_operator.observe import Key, Observed, Refusal, parse_finetune_job
 from finetune_operator.settings import Settings
 from finetune_operator.status import status_patch
+from finetune_operator.workloads import parse_workload
 
 KEY = Key(o.NAMESPACE, o.NAME)
 NOW = datetime(2026, 1, 31, 12, 20, tzinfo=UTC)
@@ -53,6 +54,11 @@ class Known:
     metadata: o.Raw = field(default_factory=dict)
     jobs: tuple[o.Raw, ...] = ()
     pods: tuple[o.Raw, ...] = ()
+    workloads: tuple[o.Raw, ...] = ()
+    position: int | None = None
+    """In the queue, of training."""
+    kueue: bool = True
+    """Whether the operator works with Kueue."""
     refusals: dict[Kind, Refusal] = field(default_factory=dict)
     progress: Progress | None = None
     gpu_memory_bytes: int | None = None
@@ -88,15 +94,20 @@ def decision(known: Known) -> Decision:
         cache.put_job(parse_job(raw))
     for raw in known.pods:
         cache.put_pod(parse_pod(raw))
+    for raw in known.workloads:
+        workload = parse_workload(raw)
+        assert workload is not None
+        cache.put_workload(workload)
+    train = cache.child(KEY, o.UID, "train")
     observed = Observed(
         preflight=cache.child(KEY, o.UID, "preflight"),
-        train=cache.child(KEY, o.UID, "train"),
+        train=replace(train, position=known.position) if train is not None else None,
         progress=known.progress,
         gpu_memory_bytes=known.gpu_memory_bytes,
         refusals=known.refusals,
     )
     job = parse_finetune_job(o.finetune_job(known.spec, known.status, **known.metadata))
-    return decide(job, observed, NOW, SETTINGS)
+    return decide(job, observed, NOW, replace(SETTINGS, kueue=known.kueue))
 
 
 def decide_again(known: Known, first: Decision) -> Decision:
@@ -113,6 +124,8 @@ def words(action: Action) -> str:
             return f"delete {_kind(action.name)}"
         case SuspendJob():
             return f"{'suspend' if action.suspend else 'resume'} {_kind(action.name)}"
+        case SetActive():
+            return f"{'put back' if action.active else 'take out'} {_kind(action.name)}"
         case SetTtl():
             return f"remove {_kind(action.name)} after {action.seconds} s"
 
@@ -149,5 +162,6 @@ def _expect(what: str, found: object, expected: object) -> None:
     assert found == expected, f"{what}: {found!r}, expected {expected!r}"
 
 
-def _kind(job_name: str) -> str:
-    return job_name.removeprefix(f"{o.NAME}-")
+def _kind(name: str) -> str:
+    """Of a Job, or of the Workload that Kueue names after it."""
+    return next(kind for kind in ("preflight", "train") if f"{o.NAME}-{kind}" in name)

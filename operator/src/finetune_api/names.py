@@ -13,6 +13,10 @@ JOB_LABEL: Final = f"{GROUP}/job"
 KIND_LABEL: Final = f"{GROUP}/kind"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 """Kueue's own: a Job with it is kept suspended until its queue has room."""
+PRIORITY_LABEL: Final = "kueue.x-k8s.io/priority-class"
+"""Kueue's own: who is let in first, and who may be stopped for whom."""
+SUSPENDED_BY: Final = f"{GROUP}/suspended-by"
+"""Annotation of a Job or Workload that the operator has suspended, so that it never ends another's suspension."""
 SELECTOR: Final = {MANAGED_BY: MANAGER}
 CONTAINER: Final = "trainer"
 JOB_NAME_BYTES: Final = 61

@@ -9,7 +9,7 @@ from finetune_api.base import Decimal, Message, Timestamp
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Word = Annotated[str, StringConstraints(max_length=128)]
 Note = Annotated[str, StringConstraints(max_length=256)]
-Phase = Literal["Pending", "Validating", "Starting", "Running", "Suspended", "Complete", "Failed"]
+Phase = Literal["Pending", "Validating", "Queued", "Starting", "Running", "Suspended", "Complete", "Failed"]
 
 
 class Condition(Message):
@@ -105,6 +105,19 @@ class EstimateStatus(Message):
     """Tokens that training goes through."""
     checkpoint_bytes: int = 0
     """Bytes of one checkpoint; the pod's grace period follows from them."""
+
+
+class QueueStatus(Message):
+    """Kueue's side of the job."""
+
+    name: Word
+    """The LocalQueue."""
+    workload: Note | None = None
+    """Kueue's Workload of the Job that is queued or runs."""
+    position: int | None = None
+    """Place in the ClusterQueue while it waits, the next one being 1; from 20 on in tens, from 100 on in hundreds."""
+    message: Note = ""
+    """What Kueue said last."""
 
 
 class RivalStatus(Message):
@@ -303,6 +316,8 @@ class FinetuneJobStatus(Message):
     """The newest starts of the trainer, oldest first."""
     lost_reports: int = 0
     """Times a finished Job had to be run again because its report could not be read; it re-reports, not re-trains."""
+    queue: QueueStatus | None = None
+    """Kueue's side of a job that is queued."""
     failure: FailureStatus | None = None
     """Why the job failed and what to do."""
     started_at: Timestamp | None = None

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from finetune_operator.gpu_memory import GpuMemory
 from finetune_operator.intake import Intake
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Key
+from finetune_operator.places import PlaceBoard, PlaceReader
 from finetune_operator.progress import ProgressBoard, ProgressReader
 from finetune_operator.queue import WorkQueue
 from finetune_operator.reconcile import Reconciler
@@ -61,6 +63,7 @@ async def _operate(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         throttle = Throttle(settings.requests_per_second)
         cluster = await stack.enter_async_context(Cluster(configuration, throttle, metrics.requested))
+        settings = await _as_served(cluster, settings)
         resync = Resync(cluster, cache, intake, metrics, settings)
         await stack.enter_async_context(
             web.serve(
@@ -77,11 +80,14 @@ async def _operate(settings: Settings) -> None:
         _log.info("cache filled", extra={"jobs": sum(cache.phases().values())})
         board = ProgressBoard()
         reader = ProgressReader(cluster, cache, queue, board, settings)
+        places = PlaceBoard()
+        place_reader = PlaceReader(cluster, cache, queue, places, settings)
         reconciler = Reconciler(
             cluster=cluster,
             cache=cache,
             intake=intake,
             board=board,
+            places=places,
             gpu_memory=gpu_memory,
             metrics=metrics,
             settings=settings,
@@ -91,10 +97,19 @@ async def _operate(settings: Settings) -> None:
             handlers.watch(intake, lambda: connection(configuration), settings, ready=ready),
             resync.run(),
             reader.run(),
+            *([place_reader.run()] if settings.kueue and settings.queue_seconds else []),
             gpu_memory.run(),
             *(work(queue, reconciler, metrics) for _ in range(settings.workers)),
             ready=ready,
         )
+
+
+async def _as_served(cluster: Cluster, settings: Settings) -> Settings:
+    """The settings as far as the cluster lets them be; Kueue installed later is found at the next start."""
+    if settings.kueue and not await cluster.serves("workloads"):
+        _log.warning("the cluster does not serve Kueue's Workloads: no queue is served until the operator is restarted")
+        return replace(settings, kueue=False)
+    return settings
 
 
 async def _run_until_asked(*parts: Coroutine[Any, Any, None], ready: asyncio.Event) -> None:

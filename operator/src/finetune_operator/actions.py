@@ -24,11 +24,20 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuspendJob:
-    """Suspend or resume a child Job."""
+    """Suspend or resume a child Job that is in no queue."""
 
     name: str
     uid: str
     suspend: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetActive:
+    """Put a queued Job's Workload back into its queue, or take it out: Kueue then stops the Job."""
+
+    name: str
+    uid: str
+    active: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,4 +49,4 @@ class SetTtl:
     seconds: int
 
 
-Action = CreateJob | DeleteJob | SuspendJob | SetTtl
+Action = CreateJob | DeleteJob | SuspendJob | SetActive | SetTtl

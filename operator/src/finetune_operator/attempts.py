@@ -12,7 +12,7 @@ from finetune_api.conditions import Reason
 from finetune_api.progress import Progress
 from finetune_api.status import AttemptStatus
 from finetune_operator import clock
-from finetune_operator.children import ChildJob, ChildPod
+from finetune_operator.children import ChildPod
 from finetune_operator.failures import WORD, clip, failure_of
 from finetune_operator.observe import Child
 
@@ -37,7 +37,7 @@ def merge(
         for pod in pods
         if pod.started_at is not None
     }
-    end = _unseen_end(child.job if child is not None else None, suspended, now)
+    end = _unseen_end(child, suspended, now)
     known = [present.get(old.uid) or _vanished(old, end) for old in history]
     return [*known, *_fresh(known, present.values())][-KEPT:]
 
@@ -88,11 +88,12 @@ def _outcome(pod: ChildPod) -> tuple[Literal["Running", "Succeeded", "Failed", "
     return ("Preempted" if failure.failure_class == "Preempted" else "Failed"), failure.reason
 
 
-def _unseen_end(job: ChildJob | None, suspended: bool, now: datetime) -> dict[str, str | None]:
+def _unseen_end(child: Child | None, suspended: bool, now: datetime) -> dict[str, str | None]:
     """What to believe of an attempt whose pod vanished while it ran: the Job's word, else that it was taken away."""
-    if job is not None and job.complete:
-        return {"outcome": "Succeeded", "finished_at": job.finished_at}
-    reason = Reason.SUSPENDED_BY_USER if suspended else Reason.DISRUPTED
+    if child is not None and child.job.complete:
+        return {"outcome": "Succeeded", "finished_at": child.job.finished_at}
+    stopped = Reason.PREEMPTED if child is not None and child.job.suspended else Reason.DISRUPTED
+    reason = Reason.SUSPENDED_BY_USER if suspended else stopped
     return {"outcome": "Preempted", "reason": reason, "finished_at": clock.stamp(now)}
 
 

@@ -8,18 +8,19 @@ what is gone never comes back, so the order in which watches and answers arrive 
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from finetune_api.names import Kind, child_name
 from finetune_operator.children import ChildJob, ChildPod, Raw
 from finetune_operator.observe import Child, Key
+from finetune_operator.workloads import Workload
 
 REMEMBERED: Final = 10_000
 """Removed objects that are remembered, so that a late watch event cannot bring one back."""
 
-Resource = Literal["finetunejobs", "jobs", "pods"]
+Resource = Literal["finetunejobs", "jobs", "pods", "workloads"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +52,12 @@ class StoredJob:
         return raw
 
 
-Stored = StoredJob | ChildJob | ChildPod
+Stored = StoredJob | ChildJob | ChildPod | Workload
 StoredT = TypeVar("StoredT", bound=Stored)
 
 
 class Cache:
-    """FinetuneJobs, their Jobs and their Pods by UID, and the paths between them."""
+    """FinetuneJobs, their Jobs, Pods and Workloads by UID, and the paths between them."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, StoredJob] = {}
@@ -65,6 +66,8 @@ class Cache:
         self._by_owner: defaultdict[str, set[str]] = defaultdict(set)
         self._pods: dict[str, ChildPod] = {}
         self._by_job: defaultdict[str, set[str]] = defaultdict(set)
+        self._workloads: dict[str, Workload] = {}
+        self._workloads_by_job: defaultdict[str, set[str]] = defaultdict(set)
         self._gone: dict[str, None] = {}
 
     def put_finetune_job(self, job: StoredJob) -> bool:
@@ -92,14 +95,26 @@ class Cache:
         self._by_job[pod.job_uid].add(pod.uid)
         return True
 
+    def put_workload(self, workload: Workload) -> bool:
+        """Take over a Workload; False if what is known is as new."""
+        if not self._is_news(workload, self._workloads):
+            return False
+        self._workloads[workload.uid] = workload
+        self._workloads_by_job[workload.job_uid].add(workload.uid)
+        return True
+
     def remove(self, resource: Resource, uid: str) -> bool:
         """Forget an object that is gone, for good: UIDs are never used again. False if it was unknown."""
         self._gone[uid] = None
         if len(self._gone) > REMEMBERED:
             del self._gone[next(iter(self._gone))]
-        if resource == "finetunejobs":
-            return self._remove_finetune_job(uid)
-        return self._remove_job(uid) if resource == "jobs" else self._remove_pod(uid)
+        removers: dict[Resource, Callable[[str], bool]] = {
+            "finetunejobs": self._remove_finetune_job,
+            "jobs": self._remove_job,
+            "pods": self._remove_pod,
+            "workloads": self._remove_workload,
+        }
+        return removers[resource](uid)
 
     def finetune_job(self, key: Key) -> Raw | None:
         """A FinetuneJob as the API server sent it."""
@@ -107,7 +122,7 @@ class Cache:
         return self._jobs[uid].unpack() if uid is not None else None
 
     def child(self, key: Key, owner_uid: str, kind: Kind) -> Child | None:
-        """The child Job of a kind, with its pods; one on its way out only if there is no other.
+        """The child Job of a kind, with its pods and its newest Workload; one on its way out only if there is no other.
 
         Anyone who may create Jobs can name an owner, in another namespace even: only the Job that the operator
         itself would create counts.
@@ -119,13 +134,21 @@ class Cache:
         if not jobs:
             return None
         pods = (self._pods[uid] for uid in self._by_job.get(jobs[0].uid, ()))
-        return Child(job=jobs[0], pods=tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name))))
+        workloads = (self._workloads[uid] for uid in self._workloads_by_job.get(jobs[0].uid, ()))
+        return Child(
+            job=jobs[0],
+            pods=tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name))),
+            workload=max(workloads, key=lambda workload: (workload.created_at, workload.name), default=None),
+        )
 
     def key_of(self, resource: Resource, uid: str) -> Key | None:
         """The FinetuneJob that an object is or belongs to."""
         if resource == "pods":
             pod = self._pods.get(uid)
             return self.key_of("jobs", pod.job_uid) if pod is not None else None
+        if resource == "workloads":
+            workload = self._workloads.get(uid)
+            return self.key_of("jobs", workload.job_uid) if workload is not None else None
         if resource == "jobs":
             child = self._children.get(uid)
             owner = child.owner if child is not None else None
@@ -137,6 +160,11 @@ class Cache:
         """Every pod in which preflight or training is at work."""
         pods = [pod for pod in self._pods.values() if pod.running]
         return [(key, pod) for pod in pods if (key := self.key_of("pods", pod.uid)) is not None]
+
+    def pending_workloads(self) -> list[tuple[Key, Workload]]:
+        """Every Workload that waits for quota."""
+        waiting = [each for each in self._workloads.values() if each.active and each.queue and not each.reserved]
+        return [(key, each) for each in waiting if (key := self.key_of("workloads", each.uid)) is not None]
 
     def keys(self) -> Iterable[Key]:
         """Every FinetuneJob."""
@@ -172,11 +200,18 @@ class Cache:
             _discard(self._by_job, pod.job_uid, uid)
         return pod is not None
 
+    def _remove_workload(self, uid: str) -> bool:
+        workload = self._workloads.pop(uid, None)
+        if workload is not None:
+            _discard(self._workloads_by_job, workload.job_uid, uid)
+        return workload is not None
+
     def _table(self, resource: Resource) -> Mapping[str, Stored]:
         tables: dict[Resource, Mapping[str, Stored]] = {
             "finetunejobs": self._jobs,
             "jobs": self._children,
             "pods": self._pods,
+            "workloads": self._workloads,
         }
         return tables[resource]
 

@@ -12,6 +12,8 @@ from finetune_operator import clock
 from finetune_operator.children import ChildJob, ChildPod
 from finetune_operator.failures import failure, failure_of
 from finetune_operator.observe import Child
+from finetune_operator.queue_view import PATIENCE as QUEUE_PATIENCE
+from finetune_operator.queue_view import QueueView, queue_view
 
 CREATING_PATIENCE: Final = timedelta(seconds=60)
 """After this long without a started container a volume is probably missing, which only the pod's events tell."""
@@ -30,6 +32,10 @@ class Stand(StrEnum):
 
     MISSING = "missing"
     TERMINATING = "terminating"
+    QUEUED = "queued"
+    """Kueue keeps it waiting."""
+    HELD = "held"
+    """Somebody else has suspended it, or taken it out of its queue."""
     STARTING = "starting"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -56,6 +62,10 @@ class ChildView:
     """Whether it failed because no retry was left."""
     attempt: str = ""
     """`attempt 2 of 4, after StorageUnavailable`; empty for the first."""
+    queue: QueueView | None = None
+    """How it stands with Kueue, if Kueue has a say."""
+    stalled: bool = False
+    """Whether it cannot go on without somebody's help."""
     recheck_after: float | None = None
     """Seconds until time alone can change the view."""
 
@@ -115,15 +125,52 @@ def _last_failure(child: Child) -> FailureStatus:
 def _unfinished(child: Child, now: datetime) -> ChildView:
     alive = [pod for pod in child.pods if not pod.finished]
     attempt = _attempt(child)
+    queue = queue_view(child, now)
     if alive and alive[-1].running:
-        return ChildView(stand=Stand.RUNNING, reason=Reason.TRAINER_RUNNING, attempt=attempt)
-    if not alive:
-        reason = Reason.RETRYING if attempt else Reason.TRAINER_STARTING
-        waiting = ChildView(stand=Stand.STARTING, reason=reason, attempt=attempt)
-        if child.job.queue and child.job.suspended:
-            return replace(waiting, reason=Reason.QUEUED, message=f"Waiting in queue {child.job.queue}")
-        return waiting if child.pods else _podless(child.job, waiting, now)
-    return _starting(alive[-1], attempt, now)
+        return _running(queue, attempt)
+    if queue is not None and (queue.waiting or queue.stalled):
+        return _queued(queue)
+    if child.job.suspended and not child.queued:
+        return _suspended(child.job, now)
+    seen = _pods(child, alive, attempt, now)
+    again = [seconds for seconds in (seen.recheck_after, queue.recheck_after if queue else None) if seconds is not None]
+    return replace(seen, queue=queue, recheck_after=min(again, default=None))
+
+
+def _running(queue: QueueView | None, attempt: str) -> ChildView:
+    running = ChildView(stand=Stand.RUNNING, reason=Reason.TRAINER_RUNNING, attempt=attempt, queue=queue)
+    if queue is None or not (queue.waiting or queue.stalled):
+        return running
+    return replace(running, reason=queue.reason, message=f"Saving its state and ending. {queue.message}")
+
+
+def _queued(queue: QueueView) -> ChildView:
+    held = Stand.HELD if queue.reason == Reason.DEACTIVATED else Stand.STARTING
+    return ChildView(
+        stand=Stand.QUEUED if queue.waiting else held,
+        reason=queue.reason,
+        message=queue.message,
+        queue=queue,
+        stalled=queue.stalled,
+        recheck_after=queue.recheck_after,
+    )
+
+
+def _suspended(job: ChildJob, now: datetime) -> ChildView:
+    """A Job that the operator did not suspend; Kueue may only have done so a moment before it makes a Workload."""
+    left = (QUEUE_PATIENCE - (now - clock.parse(job.created_at))).total_seconds()
+    if job.paused or left > 0:
+        return ChildView(stand=Stand.STARTING, reason=Reason.TRAINER_STARTING, recheck_after=left if left > 0 else None)
+    message = f"Job {job.name} was suspended, and not by this operator: it goes on once its spec.suspend is false"
+    return ChildView(stand=Stand.HELD, reason=Reason.SUSPENDED_ELSEWHERE, message=message)
+
+
+def _pods(child: Child, alive: list[ChildPod], attempt: str, now: datetime) -> ChildView:
+    if alive:
+        return _starting(alive[-1], attempt, now)
+    reason = Reason.RETRYING if attempt else Reason.TRAINER_STARTING
+    waiting = ChildView(stand=Stand.STARTING, reason=reason, attempt=attempt)
+    return waiting if child.pods else _podless(child.job, waiting, now)
 
 
 def _podless(job: ChildJob, waiting: ChildView, now: datetime) -> ChildView:

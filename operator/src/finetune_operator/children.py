@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from finetune_api import GROUP, KIND
 from finetune_api.base import Timestamp
-from finetune_api.names import CONTAINER, KIND_LABEL, QUEUE_LABEL
+from finetune_api.names import CONTAINER, KIND_LABEL, QUEUE_LABEL, SUSPENDED_BY
 from finetune_api.report import TrainerReport
 
 Raw = Mapping[str, Any]
@@ -45,8 +45,11 @@ class ChildJob:
     """Value of our kind label: preflight or train."""
     queue: str
     """Kueue's queue that decides when it may run; empty if none does."""
+    created_at: Timestamp
     deleting: bool
     suspended: bool
+    paused: bool
+    """Whether it was this operator that suspended it."""
     complete: bool
     failed: bool
     """Whether the Job has ended as failed, not a count."""
@@ -128,10 +131,12 @@ def parse_job(raw: Raw) -> ChildJob:
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        owner=_controller(metadata),
+        owner=controller(metadata),
         kind=labels.get(KIND_LABEL, ""),
         queue=labels.get(QUEUE_LABEL, ""),
+        created_at=metadata["creationTimestamp"],
         deleting="deletionTimestamp" in metadata,
+        paused=SUSPENDED_BY in (metadata.get("annotations") or {}),
         suspended=bool(spec.get("suspend")),
         complete="Complete" in conditions,
         failed="Failed" in conditions,
@@ -150,7 +155,7 @@ def parse_pod(raw: Raw) -> ChildPod:
     """A Pod as the API server sends it."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
-    owner = _controller(metadata)
+    owner = controller(metadata)
     state = _container_state(status)
     waiting, running = state.get("waiting") or {}, state.get("running") or {}
     ended = state.get("terminated") or {}
@@ -177,7 +182,8 @@ def parse_pod(raw: Raw) -> ChildPod:
     )
 
 
-def _controller(metadata: Raw) -> Owner | None:
+def controller(metadata: Raw) -> Owner | None:
+    """Who controls an object, by its metadata."""
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
             group = owner["apiVersion"].rpartition("/")[0]

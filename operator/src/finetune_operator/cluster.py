@@ -17,6 +17,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from finetune_api import API_VERSION, PLURAL
 from finetune_api.names import SELECTOR
+from finetune_operator import workloads
 from finetune_operator.cache import Resource
 from finetune_operator.children import Raw
 from finetune_operator.errors import (
@@ -37,7 +38,11 @@ _PATHS: Final[Mapping[Resource, tuple[str, str]]] = {
     "finetunejobs": (f"/apis/{API_VERSION}", PLURAL),
     "jobs": ("/apis/batch/v1", "jobs"),
     "pods": ("/api/v1", "pods"),
+    "workloads": (f"/apis/{workloads.GROUP}/{workloads.VERSION}", workloads.PLURAL),
 }
+_UNLABELLED: Final[frozenset[Resource]] = frozenset({"finetunejobs", "workloads"})
+"""Listed whole: our label is not on them."""
+_PENDING: Final = "/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{}/localqueues/{}/pendingworkloads"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -108,7 +113,7 @@ class Cluster:
 
     async def list(self, resource: Resource, namespace: str | None) -> AsyncIterator[Raw]:
         """Every object of a resource that concerns the operator, page by page."""
-        query = {"limit": str(PAGE)} | ({} if resource == "finetunejobs" else {"labelSelector": LABEL_SELECTOR})
+        query = {"limit": str(PAGE)} | ({} if resource in _UNLABELLED else {"labelSelector": LABEL_SELECTOR})
         async for item in self._pages(_path(resource, namespace), query):
             yield item
 
@@ -128,10 +133,9 @@ class Cluster:
         """Create a Job and return it; ConflictError if the name is taken."""
         return await self._json("POST", _path("jobs", manifest["metadata"]["namespace"]), body=manifest)
 
-    async def patch_job(self, namespace: str, name: str, uid: str, spec: Raw) -> Raw:
-        """Merge fields into the spec of the Job with this UID and return it; ConflictError if it is another one."""
-        body = {"metadata": {"uid": uid}, "spec": spec}
-        return await self._json("PATCH", _path("jobs", namespace, name), body=body)
+    async def patch(self, resource: Resource, namespace: str, name: str, change: Raw) -> Raw:
+        """Merge a change into an object and return it; ConflictError if its UID is not the change's."""
+        return await self._json("PATCH", _path(resource, namespace, name), body=change)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete the Job with this UID and its pods; ConflictError if it is another one."""
@@ -146,6 +150,14 @@ class Cluster:
         """
         body = {"metadata": version, "status": status}
         return await self._json("PATCH", _path("finetunejobs", namespace, name) + "/status", body=body)
+
+    async def places(self, namespace: str, queue: str) -> Mapping[str, int]:
+        """Place in the ClusterQueue, from 0 on, of each Workload that waits in a LocalQueue, by name; the first 1,000.
+
+        NotFoundError or UnavailableError where Kueue's visibility API is not served.
+        """
+        found = await self._json("GET", _PENDING.format(namespace, queue))
+        return {item["metadata"]["name"]: item["positionInClusterQueue"] for item in found["items"]}
 
     async def create_event(self, manifest: Raw) -> None:
         """Record an Event; the same one a second time is no error."""
@@ -169,13 +181,14 @@ class Cluster:
         review = await self._json("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
         return bool(review["status"]["allowed"])
 
-    async def serves_finetune_jobs(self) -> bool:
-        """Whether the API server knows FinetuneJobs in our version."""
+    async def serves(self, resource: Resource) -> bool:
+        """Whether the API server knows a resource in our version."""
+        prefix, plural = _PATHS[resource]
         try:
-            found = await self._json("GET", f"/apis/{API_VERSION}")
+            found = await self._json("GET", prefix)
         except NotFoundError:
             return False
-        return any(resource["name"] == PLURAL for resource in found["resources"])
+        return any(each["name"] == plural for each in found["resources"])
 
     async def _pages(self, path: str, query: Mapping[str, str], *, accept: str = _JSON) -> AsyncIterator[Raw]:
         token = ""

@@ -1,11 +1,11 @@
 """Conditions: computed whole from a step; the transition time moves only when a condition's status does.
 
 Complete, Failed, Suspended and Stalled are there only when they say something, as on Jobs; GatePassed once gates were
-judged.
+judged; Queued once Kueue had a say.
 Reconciling is there from the first status on, or kstatus would take a new job for a finished one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -18,6 +18,15 @@ from finetune_operator.step import Step
 
 Truth = Literal["True", "False", "Unknown"]
 
+_WORDS: Final[Mapping[ConditionType, Phase]] = {
+    ConditionType.COMPLETE: "Complete",
+    ConditionType.FAILED: "Failed",
+    ConditionType.SUSPENDED: "Suspended",
+    ConditionType.RUNNING: "Running",
+    ConditionType.QUEUED: "Queued",
+    ConditionType.VALIDATED: "Starting",
+}
+"""The phase by the first of these that holds."""
 _SETTLED: Final[frozenset[Phase]] = frozenset({"Complete", "Failed", "Suspended"})
 
 
@@ -43,6 +52,7 @@ def conditions(
     was_suspended = ConditionType.SUSPENDED in known
     claims = [
         _validated(step, validated),
+        *_queued(step, ConditionType.QUEUED in known),
         *_running(step, validated),
         *_gate_passed(gates),
         *_suspended(step, was_suspended),
@@ -65,16 +75,9 @@ def is_true(items: Iterable[Condition], kind: ConditionType) -> bool:
 
 def phase(items: Sequence[Condition]) -> Phase:
     """The one word for people, which says nothing that the conditions don't."""
-    if is_true(items, ConditionType.COMPLETE):
-        return "Complete"
-    if is_true(items, ConditionType.FAILED):
-        return "Failed"
-    if is_true(items, ConditionType.SUSPENDED):
-        return "Suspended"
-    if is_true(items, ConditionType.RUNNING):
-        return "Running"
-    if is_true(items, ConditionType.VALIDATED):
-        return "Starting"
+    word = next((word for kind, word in _WORDS.items() if is_true(items, kind)), None)
+    if word is not None:
+        return word
     moving = find(items, ConditionType.RECONCILING)
     is_moving = moving is not None and moving.status == "True" and moving.reason != Reason.PENDING
     return "Validating" if is_moving else "Pending"
@@ -85,6 +88,16 @@ def _validated(step: Step, validated: str | None) -> _Claim:
         return _Claim(ConditionType.VALIDATED, "True", Reason.PREFLIGHT_PASSED, validated)
     status: Truth = "False" if step.phase == "Failed" else "Unknown"
     return _Claim(ConditionType.VALIDATED, status, step.reason, step.message)
+
+
+def _queued(step: Step, was_queued: bool) -> list[_Claim]:
+    if step.queue is not None:
+        status: Truth = "True" if step.queue.waiting else "False"
+        return [_Claim(ConditionType.QUEUED, status, step.queue.reason, step.queue.message)]
+    if not was_queued:
+        return []
+    reason = Reason.FINISHED if step.terminal else step.reason
+    return [_Claim(ConditionType.QUEUED, "False", reason, "No queue is waited in")]
 
 
 def _running(step: Step, validated: str | None) -> list[_Claim]:

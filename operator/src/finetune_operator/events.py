@@ -85,6 +85,7 @@ def _milestones(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator
     if validated is not None and validated.status == "True" and not is_true(before.conditions, ConditionType.VALIDATED):
         yield Milestone(type="Normal", reason=validated.reason, note=validated.message)
     yield from _gates(before, after)
+    yield from _admission(before, after)
     old, new = _headline(before), _headline(after)
     if new is None or new.reason in _UNREMARKABLE or (old is not None and old.reason == new.reason):
         return
@@ -99,6 +100,16 @@ def _gates(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator[Mile
         return
     if not is_true(after.conditions, ConditionType.FAILED):
         yield Milestone(type="Warning", reason=gate.reason, note=gate.message)
+
+
+def _admission(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator[Milestone]:
+    """A queue lets the Job run; what it waits for, and that it was stopped, is the headline then."""
+    queued = find(after.conditions, ConditionType.QUEUED)
+    if queued is None or queued.reason != Reason.ADMITTED:
+        return
+    earlier = find(before.conditions, ConditionType.QUEUED)
+    if earlier is None or earlier.reason != Reason.ADMITTED:
+        yield Milestone(type="Normal", reason=queued.reason, note=queued.message)
 
 
 def _headline(status: FinetuneJobStatus) -> Condition | None:

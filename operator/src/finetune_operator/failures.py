@@ -14,6 +14,7 @@ from finetune_operator.children import ChildPod
 
 TEXT: Final = 1024
 WORD: Final = 128
+NOTE: Final = 256
 
 _REASON_BY_CLASS: Final[dict[FailureClass, Reason]] = {
     "Settings": Reason.SETTINGS_INVALID,

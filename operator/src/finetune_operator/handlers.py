@@ -11,9 +11,10 @@ import kopf
 
 from finetune_api import GROUP, PLURAL, VERSION
 from finetune_api.names import MANAGER
+from finetune_operator import workloads
 from finetune_operator.cache import Resource
 from finetune_operator.cluster import LABEL_SELECTOR, Connection
-from finetune_operator.intake import Intake
+from finetune_operator.intake import Intake, resources
 from finetune_operator.settings import Settings
 
 Connect = Callable[[], Awaitable[Connection]]
@@ -23,6 +24,7 @@ _WATCHED: Final[dict[Resource, tuple[str, str, str]]] = {
     "finetunejobs": (GROUP, VERSION, PLURAL),
     "jobs": ("batch", "v1", "jobs"),
     "pods": ("", "v1", "pods"),
+    "workloads": (workloads.GROUP, workloads.VERSION, workloads.PLURAL),
 }
 
 
@@ -30,8 +32,8 @@ async def watch(intake: Intake, connect: Connect, settings: Settings, *, ready: 
     """Watch until cancelled; an error means that a watch is dead."""
     registry = kopf.OperatorRegistry()
     _login(registry, connect)
-    for resource, selector in _WATCHED.items():
-        _feed(registry, intake, resource, selector)
+    for resource in resources(settings):
+        _feed(registry, intake, resource, _WATCHED[resource])
     await kopf.operator(
         registry=registry,
         settings=_kopf_settings(),

@@ -1,13 +1,16 @@
 """The one way into the cache: raw object in, cache updated, the FinetuneJob concerned put into the queue."""
 
-from typing import Final
-
 from finetune_operator.cache import Cache, Resource, StoredJob
 from finetune_operator.children import Raw, parse_job, parse_pod
 from finetune_operator.observe import Key
 from finetune_operator.queue import WorkQueue
+from finetune_operator.settings import Settings
+from finetune_operator.workloads import parse_workload
 
-RESOURCES: Final[tuple[Resource, ...]] = ("finetunejobs", "pods", "jobs")
+
+def resources(settings: Settings) -> tuple[Resource, ...]:
+    """What the operator looks at, in the order in which it is listed at the start."""
+    return ("finetunejobs", "workloads", "pods", "jobs") if settings.kueue else ("finetunejobs", "pods", "jobs")
 
 
 class Intake:
@@ -23,6 +26,9 @@ class Intake:
             news = self._cache.put_finetune_job(StoredJob.pack(raw))
         elif resource == "jobs":
             news = self._cache.put_job(parse_job(raw))
+        elif resource == "workloads":
+            workload = parse_workload(raw)
+            news = workload is not None and self._cache.put_workload(workload)
         else:
             news = self._cache.put_pod(parse_pod(raw))
         if news:

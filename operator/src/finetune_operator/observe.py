@@ -13,6 +13,7 @@ from finetune_api.progress import Progress
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.status import FinetuneJobStatus
 from finetune_operator.children import ChildJob, ChildPod, Raw
+from finetune_operator.workloads import Workload
 
 
 class Key(NamedTuple):
@@ -49,6 +50,15 @@ class Child:
 
     job: ChildJob
     pods: tuple[ChildPod, ...] = ()
+    workload: Workload | None = None
+    """Kueue's side of it."""
+    position: int | None = None
+    """Its place in the queue, where it is known."""
+
+    @property
+    def queued(self) -> bool:
+        """Whether Kueue decides when it runs."""
+        return bool(self.job.queue) or self.workload is not None
 
 
 class RefusalKind(StrEnum):

@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from finetune_api.names import Kind
-from finetune_operator.actions import Action, CreateJob, DeleteJob, SetTtl, SuspendJob
-from finetune_operator.cache import Cache
+from finetune_api.names import MANAGER, SUSPENDED_BY, Kind
+from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetTtl, SuspendJob
+from finetune_operator.cache import Cache, Resource
 from finetune_operator.children import Raw, parse_job
 from finetune_operator.cluster import Cluster
 from finetune_operator.decide import Decision, decide, is_final
@@ -22,6 +22,7 @@ from finetune_operator.gpu_memory import GpuMemory
 from finetune_operator.intake import Intake
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import FinetuneJob, Key, Observed, Refusal, RefusalKind, parse_finetune_job
+from finetune_operator.places import PlaceBoard
 from finetune_operator.progress import ProgressBoard
 from finetune_operator.settings import Settings
 from finetune_operator.status import status_patch
@@ -39,6 +40,7 @@ class Reconciler:
         cache: Cache,
         intake: Intake,
         board: ProgressBoard,
+        places: PlaceBoard,
         gpu_memory: GpuMemory,
         metrics: Metrics,
         settings: Settings,
@@ -48,6 +50,7 @@ class Reconciler:
         self._cache = cache
         self._intake = intake
         self._board = board
+        self._places = places
         self._gpu_memory = gpu_memory
         self._metrics = metrics
         self._settings = settings
@@ -75,8 +78,8 @@ class Reconciler:
         return 0.0 if final else decision.recheck_after
 
     def _observe(self, job: FinetuneJob) -> Observed:
-        preflight = self._cache.child(job.key, job.uid, "preflight")
-        train = self._cache.child(job.key, job.uid, "train")
+        preflight = self._places.placed(self._cache.child(job.key, job.uid, "preflight"))
+        train = self._places.placed(self._cache.child(job.key, job.uid, "train"))
         return Observed(
             preflight=preflight,
             train=train,
@@ -123,20 +126,22 @@ class Reconciler:
         is_heir = found.owner is not None and found.owner.is_finetune_job and found.owner.name == job.key.name
         return leftover if is_heir or found.deleting else Refusal(kind=RefusalKind.FOREIGN, message=name)
 
-    async def _change(self, namespace: str, action: DeleteJob | SuspendJob | SetTtl) -> None:
-        """Change a child Job; if it is gone or another one by now, the next pass sees that."""
+    async def _change(self, namespace: str, action: DeleteJob | SuspendJob | SetActive | SetTtl) -> None:
+        """Change a child; if it is gone or another one by now, the next pass sees that."""
+        resource: Resource = "workloads" if isinstance(action, SetActive) else "jobs"
         try:
             if isinstance(action, DeleteJob):
                 await self._cluster.delete_job(namespace, action.name, action.uid)
-                self._intake.forget("jobs", action.uid)
+                self._intake.forget(resource, action.uid)
             else:
-                patched = await self._cluster.patch_job(namespace, action.name, action.uid, _spec(action))
-                self._intake.take("jobs", patched)
+                change = {"metadata": {"uid": action.uid, **_marks(action)}, "spec": _spec(action)}
+                patched = await self._cluster.patch(resource, namespace, action.name, change)
+                self._intake.take(resource, patched)
         except NotFoundError:
             # The watch will say so too, but the next pass may come first, and would act on it again.
-            self._intake.forget("jobs", action.uid)
+            self._intake.forget(resource, action.uid)
         except ConflictError as error:
-            _log.info("child Job changed meanwhile", extra={"child": action.name, "cause": str(error)})
+            _log.info("a child changed meanwhile", extra={"child": action.name, "cause": str(error)})
 
     async def _write(self, job: FinetuneJob, decision: Decision) -> None:
         patch = status_patch(job.status, decision.status)
@@ -176,7 +181,17 @@ class Reconciler:
                 _log.warning("event not recorded", extra={"job": job.key, "cause": str(error)})
 
 
-def _spec(action: SuspendJob | SetTtl) -> Raw:
+def _spec(action: SuspendJob | SetActive | SetTtl) -> Raw:
     if isinstance(action, SuspendJob):
         return {"suspend": action.suspend}
+    if isinstance(action, SetActive):
+        return {"active": action.active}
     return {"ttlSecondsAfterFinished": action.seconds}
+
+
+def _marks(action: SuspendJob | SetActive | SetTtl) -> Raw:
+    """Who stopped it: only that one may set it going again."""
+    if isinstance(action, SetTtl):
+        return {}
+    stops = action.suspend if isinstance(action, SuspendJob) else not action.active
+    return {"annotations": {SUSPENDED_BY: MANAGER if stops else None}}

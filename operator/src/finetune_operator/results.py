@@ -32,13 +32,12 @@ from finetune_api.status import (
     SliceStatus,
 )
 from finetune_operator import clock, quantity
-from finetune_operator.failures import WORD, clip
+from finetune_operator.failures import NOTE, WORD, clip
 
 KEPT: Final = 16
 """Metrics, slices and settings: as many as the schema allows."""
 RIVALS_KEPT: Final = 3
 BENCHMARKS_KEPT: Final = 8
-NOTE: Final = 256
 VALIDATING: Final = "validating"
 PLAIN: Final = 1e15
 """Larger numbers are written with an exponent; the perplexity of a lost model has hundreds of digits."""

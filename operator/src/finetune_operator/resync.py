@@ -14,9 +14,10 @@ from finetune_operator.cache import Cache, Resource, newer
 from finetune_operator.children import Raw
 from finetune_operator.cluster import Cluster
 from finetune_operator.errors import ClusterError
-from finetune_operator.intake import RESOURCES, Intake
+from finetune_operator.intake import Intake, resources
 from finetune_operator.metrics import Metrics
 from finetune_operator.settings import Settings
+from finetune_operator.workloads import parse_workload
 
 GRACE_SECONDS: Final = 10.0
 """A watch event may be later than a listing by this much without being lost."""
@@ -35,6 +36,7 @@ class Resync:
         self._intake = intake
         self._metrics = metrics
         self._namespaces = settings.namespaces or (None,)
+        self._resources = resources(settings)
         self._pause = settings.resync_seconds
         self._drifted_rounds = 0
 
@@ -45,7 +47,7 @@ class Resync:
 
     async def load(self) -> None:
         """Fill the cache: no decision may rest on half a picture."""
-        for resource in RESOURCES:
+        for resource in self._resources:
             async for item in self._list(resource):
                 self._intake.take(resource, item)
 
@@ -62,7 +64,7 @@ class Resync:
 
     async def compare(self, grace: float) -> int:
         """Compare, repair, and return in how many objects the cache was behind for longer than the grace."""
-        suspects = {resource: await self._suspects(resource) for resource in RESOURCES}
+        suspects = {resource: await self._suspects(resource) for resource in self._resources}
         if any(suspects.values()):
             await asyncio.sleep(grace)
         missed = 0
@@ -103,7 +105,9 @@ class Resync:
     async def _list(self, resource: Resource) -> AsyncIterator[Raw]:
         for namespace in self._namespaces:
             async for item in self._cluster.list(resource, namespace):
-                yield item
+                # Workloads bear no label of ours: other people's are left out here.
+                if resource != "workloads" or parse_workload(item) is not None:
+                    yield item
 
 
 def _behind(cached: str | None, listed: str) -> bool:

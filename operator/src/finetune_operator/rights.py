@@ -34,6 +34,13 @@ RIGHTS: Final = (
     Right(group="", resource="events", verbs=("create",)),
 )
 
+KUEUE: Final = (
+    Right(group="kueue.x-k8s.io", resource="workloads", verbs=("list", "watch", "patch")),
+    # Optional to have served: without Kueue's visibility API no place in a queue is told.
+    Right(group="visibility.kueue.x-k8s.io", resource="localqueues/pendingworkloads", verbs=("get",)),
+)
+"""Needed as well by an operator that works with Kueue."""
+
 NODES: Final = Right(group="", resource="nodes", verbs=("list",))
 """Not needed: without it, the memory of GPUs is known from the setting `gpu_memory` only."""
 
@@ -44,9 +51,10 @@ async def check(cluster: Cluster, settings: Settings) -> None:
     Raises:
         StartupError: the CRD or a right is missing.
     """
-    if not await cluster.serves_finetune_jobs():
+    if not await cluster.serves("finetunejobs"):
         raise StartupError(f"the cluster does not serve {PLURAL}.{GROUP} ({API_VERSION}): install the CRD first")
-    wanted = [(namespace, right, verb) for namespace in _scopes(settings) for right in RIGHTS for verb in right.verbs]
+    rights = (*RIGHTS, *KUEUE) if settings.kueue else RIGHTS
+    wanted = [(namespace, right, verb) for namespace in _scopes(settings) for right in rights for verb in right.verbs]
     granted = await asyncio.gather(
         *(cluster.may(verb, right.group, right.resource, namespace) for namespace, right, verb in wanted)
     )

@@ -23,7 +23,18 @@ def _amounts(text: str) -> tuple[tuple[str, int], ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form nvidia.com/gpu=80Gi,...: {error}") from error
 
 
-_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {"namespaces": _names, "gpu_memory": _amounts}
+def _truth(text: str) -> bool:
+    words = {"true": True, "false": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return words[text.lower()]
+
+
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "namespaces": _names,
+    "gpu_memory": _amounts,
+    "kueue": _truth,
+}
 """Of settings whose type does not parse its own text."""
 
 
@@ -42,6 +53,8 @@ class Settings:
     preflight_memory: str = _flag("memory of a preflight pod, of which streaming data takes at most 1 GB", "2Gi")
     preflight_scratch: str = _flag("disk of a preflight pod, for data sets and tokenizer", "10Gi")
     preflight_queue: str = _flag("Kueue's LocalQueue for preflight Jobs, by name in each namespace; empty for none", "")
+    kueue: bool = _flag("whether to work with Kueue: needed by spec.scheduling.queue and preflight_queue", False)
+    queue_seconds: float = _flag("shortest time between two looks at a job's place in its queue; 0 for none", 30.0)
     gpu_memory: tuple[tuple[str, int], ...] = _flag(
         "memory of one GPU by resource, nvidia.com/gpu=80Gi,...; else node labels tell, where nodes may be listed", ()
     )
@@ -56,7 +69,11 @@ class Settings:
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from flags, else `FINETUNE_OPERATOR_<FLAG>` variables, else defaults; exits 2 on a wrong one."""
-    return Settings(**vars(_parser(environment).parse_args(arguments)))
+    parser = _parser(environment)
+    settings = Settings(**vars(parser.parse_args(arguments)))
+    if settings.preflight_queue and not settings.kueue:
+        parser.error("--preflight-queue names a queue of Kueue's: set --kueue=true too")
+    return settings
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:

@@ -6,11 +6,17 @@ from typing import Any
 
 from finetune_api.digest import spec_digest
 from finetune_api.report import TrainerReport
-from finetune_api.status import AttemptStatus, CheckpointStatus, FinetuneJobStatus, ProgressStatus
+from finetune_api.status import (
+    AttemptStatus,
+    CheckpointStatus,
+    FinetuneJobStatus,
+    ProgressStatus,
+    QueueStatus,
+)
 from finetune_operator import clock, results
 from finetune_operator.attempts import held_seconds, merge, newly_finished
 from finetune_operator.conditions import conditions, phase
-from finetune_operator.failures import TEXT, clip
+from finetune_operator.failures import NOTE, TEXT, clip
 from finetune_operator.observe import FinetuneJob, Observed
 from finetune_operator.status_size import fitted
 from finetune_operator.step import Step
@@ -40,6 +46,7 @@ def next_status(
             "spec_digest": spec_digest(job.spec) if job.spec is not None else before.spec_digest,
             "progress": _progress(before, observed, step),
             "checkpoint": _checkpoint(status, observed),
+            "queue": _queue(before, step),
             "lost_reports": before.lost_reports + int(step.lost_report),
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
@@ -138,6 +145,20 @@ def _checkpoint(status: FinetuneJobStatus, observed: Observed) -> CheckpointStat
         return None
     seen = observed.progress.checkpoint if observed.progress is not None else None
     return results.checkpoint_status(seen) if seen is not None else status.checkpoint
+
+
+def _queue(before: FinetuneJobStatus, step: Step) -> QueueStatus | None:
+    """What Kueue says now; of a job that has ended, where it was."""
+    view = step.queue
+    if view is None:
+        ended = before.queue if step.terminal else None
+        return ended.model_copy(update={"position": None, "message": ""}) if ended is not None else None
+    return QueueStatus(
+        name=view.name,
+        workload=clip(view.workload, NOTE) if view.workload is not None else None,
+        position=view.position,
+        message=clip(view.words, NOTE),
+    )
 
 
 def _finished_at(attempts: list[AttemptStatus], step: Step, now: datetime) -> str | None:

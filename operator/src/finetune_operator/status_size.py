@@ -65,6 +65,13 @@ def _texts(length: int) -> Shrink:
     return shrink
 
 
+def _no_queue_words(status: FinetuneJobStatus) -> FinetuneJobStatus:
+    """They stand in the condition too."""
+    if status.queue is None:
+        return status
+    return status.model_copy(update={"queue": status.queue.model_copy(update={"message": ""})})
+
+
 def _no_reasons(status: FinetuneJobStatus) -> FinetuneJobStatus:
     plain = [each.model_copy(update={"why": ""}) for each in status.settings]
     return status.model_copy(update={"settings": plain})
@@ -104,7 +111,15 @@ def _evaluation(**parts: int) -> Shrink:
     return shrink
 
 
-_REPEATED: Final[tuple[Shrink, ...]] = (_conditions(500), _conditions(200), _texts(500), _conditions(100), _texts(250))
+_REPEATED: Final[tuple[Shrink, ...]] = (
+    _conditions(500),
+    _no_queue_words,
+    _conditions(200),
+    _texts(500),
+    _conditions(100),
+    _texts(250),
+    _conditions(50),
+)
 _LEARNT: Final[tuple[Shrink, ...]] = (
     _no_reasons,
     _unsaid(True),

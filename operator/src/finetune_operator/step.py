@@ -6,6 +6,7 @@ from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
 from finetune_api.status import FailureStatus, Phase
 from finetune_operator.actions import Action
+from finetune_operator.queue_view import QueueView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,8 @@ class Step:
     reason: Reason
     message: str
     actions: tuple[Action, ...] = ()
+    queue: QueueView | None = None
+    """How its Job stands with Kueue, if Kueue has a say."""
     stalled: bool = False
     """Whether it cannot go on without somebody's help."""
     reports: tuple[TrainerReport, ...] = ()

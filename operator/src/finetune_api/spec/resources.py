@@ -1,8 +1,8 @@
 """`spec.resources`, `spec.scheduling` and `spec.limits`: what the training pod gets, where, and for how long."""
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints
 
 from finetune_api.base import Contract, ObjectName, Quantity, cel
 from finetune_api.spec.placement import (
@@ -67,20 +67,32 @@ class Toleration(Contract):
     """Taint effect; empty matches all."""
 
 
+QueueName = Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""The name of a LocalQueue, which a label has to hold."""
+PriorityClassName = Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+
+_PRIORITY_NEEDS_A_QUEUE: Final = cel(
+    "!has(self.workloadPriorityClass) || has(self.queue)",
+    "scheduling.workloadPriorityClass is a priority among Kueue's Workloads: name scheduling.queue too",
+)
+_TOPOLOGY_SAID_ONCE: Final = cel(
+    "!has(self.topology) || !self.annotations.exists(key, key.startsWith('kueue.x-k8s.io/podset-'))",
+    "scheduling.topology and an annotation kueue.x-k8s.io/podset-... say the same: set one of them",
+)
+
+
 class Scheduling(Contract):
-    """Where the training pod may run."""
+    """Where the training pod may run, and when."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                cel(
-                    "!has(self.topology) || !self.annotations.exists(key, key.startsWith('kueue.x-k8s.io/podset-'))",
-                    "scheduling.topology and an annotation kueue.x-k8s.io/podset-... say the same: set one of them",
-                )
-            ]
-        }
+        json_schema_extra={"x-kubernetes-validations": [_PRIORITY_NEEDS_A_QUEUE, _TOPOLOGY_SAID_ONCE]}
     )
 
+    queue: QueueName | None = None
+    """LocalQueue of Kueue, in the job's namespace, that training waits in for its turn. Empty: it starts at once."""
+    workload_priority_class: PriorityClassName | None = None
+    """WorkloadPriorityClass of Kueue: who goes first in the queue, and who is stopped for whom. The pod's own priority
+    is priorityClassName."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the training pod."""
     node_selector: dict[str, LabelValue] = Field(

@@ -10,6 +10,7 @@ from finetune_api.names import (
     KIND_LABEL,
     MANAGED_BY,
     MANAGER,
+    PRIORITY_LABEL,
     QUEUE_LABEL,
     Kind,
     child_name,
@@ -38,7 +39,7 @@ def child_job(
     kind = request.kind
     own = {MANAGED_BY: MANAGER, JOB_LABEL: label_value(job.key.name), KIND_LABEL: kind}
     labels = {**handed_down(job.labels), **own}
-    queue = _queue(kind, settings)
+    queue = queue_of(kind, spec, settings)
     grace = grace_seconds(spec.limits, job.status.estimate) if kind == "train" else LEAST_SECONDS
     pod = pod_spec(spec, request, image, settings, grace_seconds=grace)
     annotations = spec.scheduling.annotations if kind == "train" else {}
@@ -48,11 +49,13 @@ def child_job(
         "metadata": {
             "name": child_name(job.key.name, kind),
             "namespace": job.key.namespace,
-            "labels": labels | queue,
+            "labels": labels | _queue_labels(kind, spec, settings),
             **({"annotations": dict(annotations)} if annotations else {}),
             "ownerReferences": [_owner(job)],
         },
         "spec": {
+            # Kueue would see to it, but a Job must not run past its queue where Kueue's webhook is down.
+            **({"suspend": True} if queue else {}),
             "completions": 1,
             "parallelism": 1,
             # Indexed, so that a rank is a completion index once a job spans several nodes.
@@ -61,7 +64,7 @@ def child_job(
             # Never two trainers of one job at a time: the successor starts when the predecessor is gone.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules()},
-            "template": _template(kind, spec.scheduling, labels, pod, queued=QUEUE_LABEL in queue),
+            "template": _template(kind, spec.scheduling, labels, pod, queued=bool(queue)),
         },
     }
 
@@ -91,8 +94,16 @@ def _retries(kind: Kind, spec: FinetuneJobSpec) -> int:
     return PREFLIGHT_RETRIES if kind == "preflight" else spec.limits.retries
 
 
-def _queue(kind: Kind, settings: Settings) -> dict[str, str]:
-    return {QUEUE_LABEL: settings.preflight_queue} if kind == "preflight" and settings.preflight_queue else {}
+def queue_of(kind: Kind, spec: FinetuneJobSpec, settings: Settings) -> str:
+    """The LocalQueue that the Job has to wait in; empty if it has not."""
+    return settings.preflight_queue if kind == "preflight" else spec.scheduling.queue or ""
+
+
+def _queue_labels(kind: Kind, spec: FinetuneJobSpec, settings: Settings) -> dict[str, str]:
+    queue, priority = queue_of(kind, spec, settings), spec.scheduling.workload_priority_class
+    labels = {QUEUE_LABEL: queue} if queue else {}
+    # Checking data holds nothing that a more important job could use: its own queue decides about it.
+    return labels | ({PRIORITY_LABEL: priority} if priority and kind == "train" else {})
 
 
 def _owner(job: FinetuneJob) -> Manifest:

@@ -8,9 +8,10 @@ from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.status import DataStatus
 from finetune_operator.actions import CreateJob
-from finetune_operator.manifests.job import child_job
+from finetune_operator.manifests.job import child_job, queue_of
 from finetune_operator.observe import FinetuneJob, Observed
 from finetune_operator.policies import refused
+from finetune_operator.queue_view import joining
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step
 
@@ -29,6 +30,9 @@ def step(
     refusal = observed.refusals.get(kind)
     if refusal is not None:
         return refused.step(job, kind, refusal)
+    queue = queue_of(kind, spec, settings)
+    if queue and not settings.kueue:
+        return refused.without_kueue(kind, queue)
     # What preflight has checked is trained by the same program, also across an upgrade of the operator.
     image = job.status.image or settings.trainer_image
     request = TrainerRequest(
@@ -45,4 +49,7 @@ def step(
         gpu_memory_bytes=observed.gpu_memory_bytes if validated is None else None,
     )
     create = CreateJob(kind=kind, manifest=child_job(job, spec, request, image, settings))
+    if queue:
+        view = joining(queue)
+        begun = replace(begun, phase="Queued", reason=view.reason, message=view.message, queue=view)
     return replace(begun, actions=(create,))

@@ -1,12 +1,14 @@
 """Preflight: data, model and storage are checked on a CPU before any GPU is asked for."""
 
 from datetime import datetime
+from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.digest import spec_digest
 from finetune_api.progress import Progress
 from finetune_api.report import TrainerReport
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.status import Phase
 from finetune_operator.child_view import ChildView, Stand, view
 from finetune_operator.failures import failure
 from finetune_operator.observe import Child, FinetuneJob, Observed
@@ -15,6 +17,7 @@ from finetune_operator.settings import Settings
 from finetune_operator.step import Step, failed
 
 CHECKING = "Checking data and model on a CPU"
+_PHASES: Final[dict[Stand, Phase]] = {Stand.QUEUED: "Queued", Stand.HELD: "Suspended"}
 
 
 def step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now: datetime, settings: Settings) -> Step:
@@ -51,10 +54,12 @@ def _waiting(seen: ChildView, child: Child | None, progress: Progress | None) ->
     activity = _activity(progress) if seen.stand == Stand.RUNNING else CHECKING
     message = seen.message or (f"{activity}, {seen.attempt}" if seen.attempt else activity)
     return Step(
-        phase="Validating",
+        phase=_PHASES.get(seen.stand, "Validating"),
         reason=reason,
         message=message,
         actions=suspend.resume(child),
+        queue=seen.queue,
+        stalled=seen.stalled,
         recheck_after=seen.recheck_after,
     )
 

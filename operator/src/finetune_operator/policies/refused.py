@@ -33,3 +33,15 @@ def step(job: FinetuneJob, kind: Kind, refusal: Refusal) -> Step:
         stalled=True,
         recheck_after=REFUSED_SECONDS,
     )
+
+
+def without_kueue(kind: Kind, queue: str) -> Step:
+    """A queue is asked for where nobody would ever let the Job out of it."""
+    asked = "spec.scheduling.queue names" if kind == "train" else "the operator's setting preflight_queue names"
+    return Step(
+        phase=_BEFORE[kind],
+        reason=Reason.QUEUE_UNAVAILABLE,
+        message=f"{asked} {queue}, but this operator was started without Kueue: install Kueue, set the chart value "
+        "kueue.enabled, and restart the operator; or create the FinetuneJob without a queue",
+        stalled=True,
+    )

@@ -1,10 +1,15 @@
-"""Suspension: the child Job is suspended, and the job counts as suspended once no pod of it is at work."""
+"""Suspension: the child Job is stopped, and the job counts as suspended once no pod of it is at work.
+
+A Job that is in no queue is suspended itself. One in a queue is Kueue's to suspend: its Workload is taken out of the
+queue instead, and keeps its place by age when it is put back. What the operator stopped bears a mark, and it never sets
+going what somebody else has stopped.
+"""
 
 from dataclasses import replace
 from typing import Final
 
 from finetune_api.conditions import Reason
-from finetune_operator.actions import Action, DeleteJob, SuspendJob
+from finetune_operator.actions import Action, DeleteJob, SetActive, SuspendJob
 from finetune_operator.observe import Child, Observed
 from finetune_operator.step import Step
 
@@ -25,8 +30,15 @@ def stop(step: Step, observed: Observed) -> Step:
 
 
 def resume(child: Child | None) -> tuple[Action, ...]:
-    """Let a suspended child Job go on, unless a queue decides when it may."""
-    if child is None or not child.job.suspended or child.job.queue or child.job.deleting or child.job.finished:
+    """Let a child Job go on that the operator has stopped."""
+    if child is None or child.job.deleting or child.job.finished:
+        return ()
+    if child.queued:
+        workload = child.workload
+        if workload is None or workload.active or not workload.paused:
+            return ()
+        return (SetActive(name=workload.name, uid=workload.uid, active=True),)
+    if not child.job.suspended or not child.job.paused:
         return ()
     return (SuspendJob(name=child.job.name, uid=child.job.uid, suspend=False),)
 
@@ -34,13 +46,26 @@ def resume(child: Child | None) -> tuple[Action, ...]:
 def _suspend(child: Child) -> tuple[Action, ...]:
     if child.job.deleting or child.job.finished:
         return ()
-    if child.job.queue:
-        # Kueue would let a suspended Job that it has admitted go on, and admit a waiting one later.
-        return (DeleteJob(name=child.job.name, uid=child.job.uid),)
+    if child.queued:
+        return _take_out(child)
     if child.job.suspended:
         return ()
     return (SuspendJob(name=child.job.name, uid=child.job.uid, suspend=True),)
 
 
+def _take_out(child: Child) -> tuple[Action, ...]:
+    workload = child.workload
+    if workload is not None:
+        return (SetActive(name=workload.name, uid=workload.uid, active=False),) if workload.active else ()
+    if child.job.suspended:
+        # Nothing runs, and a Workload that Kueue makes yet is taken out then.
+        return ()
+    # An operator without Kueue cannot stop what Kueue has let run, but it can remove it.
+    return (DeleteJob(name=child.job.name, uid=child.job.uid),)
+
+
 def _is_active(child: Child) -> bool:
-    return any(not pod.finished for pod in child.pods) or (child.job.active_pods > 0 and not child.job.finished)
+    if any(not pod.finished for pod in child.pods):
+        return True
+    about_to_run = child.queued and not child.job.suspended
+    return (child.job.active_pods > 0 or about_to_run) and not child.job.finished

@@ -1,18 +1,21 @@
 """Training: one Job, for as long as its template holds, that trains on exactly what preflight validated."""
 
 from datetime import datetime
+from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_api.digest import spec_digest
 from finetune_api.report import TrainerReport
 from finetune_api.spec.job import FinetuneJobSpec
-from finetune_api.status import DataStatus, FailureStatus
+from finetune_api.status import DataStatus, FailureStatus, Phase
 from finetune_operator.child_view import ChildView, Stand, view
 from finetune_operator.failures import failure
 from finetune_operator.observe import Child, FinetuneJob, Observed
 from finetune_operator.policies import create, lost_report, suspend
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step, failed
+
+_PHASES: Final[dict[Stand, Phase]] = {Stand.RUNNING: "Running", Stand.QUEUED: "Queued", Stand.HELD: "Suspended"}
 
 
 def step(
@@ -57,13 +60,14 @@ def _failed(seen: ChildView, why: FailureStatus, child: Child | None) -> Step:
 
 
 def _under_way(seen: ChildView, spec: FinetuneJobSpec, child: Child | None) -> Step:
-    running = seen.stand == Stand.RUNNING
-    activity = _training(spec) if running else _starting(spec)
+    activity = _training(spec) if seen.stand == Stand.RUNNING else _starting(spec)
     return Step(
-        phase="Running" if running else "Starting",
+        phase=_PHASES.get(seen.stand, "Starting"),
         reason=Reason.TRAINER_STARTING if seen.reason == Reason.PENDING else seen.reason,
         message=seen.message or (f"{activity}, {seen.attempt}" if seen.attempt else activity),
         actions=suspend.resume(child),
+        queue=seen.queue,
+        stalled=seen.stalled,
         recheck_after=seen.recheck_after,
     )
 
