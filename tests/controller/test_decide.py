@@ -73,8 +73,16 @@ def test_gpu_time_of_ended_attempts_is_counted_once() -> None:
         pods=(o.ended("train", 20, name="a"), o.running("train", name="b")),
     )
     first = decision(known)
+    assert [attempt.gpu_seconds for attempt in first.status.attempts] == [600, None]
     assert first.status.gpu_seconds == 600
     assert decide_again(known, first).status.gpu_seconds == 600
+
+
+def test_an_attempt_on_the_cpu_tells_no_gpu_time() -> None:
+    known = Known(spec={"resources": {"gpus": {"count": 0}}}, status=VALIDATED, jobs=(TRAIN,), pods=(TRAINED,))
+    status = decision(known).status
+    assert [attempt.gpu_seconds for attempt in status.attempts] == [None]
+    assert status.gpu_seconds == 0
 
 
 def test_a_running_job_shows_progress_and_checkpoint() -> None:

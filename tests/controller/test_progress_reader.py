@@ -1,9 +1,12 @@
-"""Progress is read from pods at work only, in turn, and a job is woken only when something moved."""
+"""Progress is read from pods at work only, in turn, bounded in all, and a job is woken only when something moved."""
 
 import asyncio
+from collections import Counter
 from typing import cast
 
 import cluster_objects as o
+import pytest
+from virtual_time import run_virtually
 
 from finetune_api.names import Kind
 from finetune_api.progress import Progress, encode
@@ -13,7 +16,7 @@ from finetune_operator.errors import UnavailableError
 from finetune_operator.intake import Intake
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Key
-from finetune_operator.progress import ProgressBoard, ProgressReader
+from finetune_operator.progress import AT_ONCE, ProgressBoard, ProgressReader
 from finetune_operator.queue import WorkQueue
 from finetune_operator.settings import Settings
 
@@ -106,3 +109,88 @@ async def test_preflight_is_read_too() -> None:
     bench.logs.text = encode(checking)
     assert await bench.rounds(1) == [KEY]
     assert bench.newest() == checking
+
+
+class MovingLogs:
+    """Pods whose logs have moved on at each visit, on nodes that take a second to answer, or never do."""
+
+    def __init__(self, *silent: str) -> None:
+        self.silent = silent
+        self.waiting = self.most_waiting = self.visits = 0
+
+    async def pod_log(self, namespace: str, name: str, container: str, *, lines: int, limit: int) -> str:
+        self.waiting += 1
+        self.visits += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        await asyncio.sleep(30 if name in self.silent else 1)
+        self.waiting -= 1
+        if name in self.silent:
+            raise UnavailableError("no answer within 30 s")
+        return encode(Progress(stage="training", step=self.visits, total_steps=10**6))
+
+
+async def woken(count: int, seconds: float, logs: MovingLogs) -> list[tuple[float, str]]:
+    """What the reader wakes of so many running jobs in so many seconds: when, and the name; each may be written."""
+    cache = Cache()
+    queue: WorkQueue[Key] = WorkQueue(Metrics(cache))
+    intake = Intake(cache, queue)
+    for number in range(count):
+        run_job(intake, f"job-{number}")
+    while len(queue):
+        queue.done(await queue.get())
+    reader = ProgressReader(cast("Cluster", logs), cache, queue, ProgressBoard(), Settings(trainer_image="any"))
+    loop, found = asyncio.get_running_loop(), list[tuple[float, str]]()
+
+    async def work() -> None:
+        while True:
+            key = await queue.get()
+            found.append((loop.time(), key.name))
+            queue.done(key)
+
+    tasks = [asyncio.create_task(reader.run()), asyncio.create_task(work())]
+    await asyncio.sleep(seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+
+def run_job(intake: Intake, name: str) -> None:
+    """A FinetuneJob of that name, its training Job and a pod at work."""
+    pod = o.running("train", name=name)
+    pod["metadata"]["ownerReferences"][0]["uid"] = f"train-{name}"
+    child = o.child_job("train", name=f"{name}-train", uid=f"train-{name}")
+    child["metadata"]["ownerReferences"][0] |= {"name": name, "uid": name}
+    intake.take("finetunejobs", o.finetune_job(name=name, uid=name))
+    intake.take("jobs", child)
+    intake.take("pods", pod)
+
+
+# running jobs: the longest that one waits for its progress
+PATIENCE = {1: 5, 10: 5, 100: 5, 1000: 50}
+
+
+@pytest.mark.parametrize("count", PATIENCE)
+def test_progress_of_many_jobs_is_bounded_in_all_and_shared_evenly(count: int) -> None:
+    rounds = 4
+    seconds = PATIENCE[count] * rounds
+    found = run_virtually(woken(count, seconds, MovingLogs()))
+    times = [when for when, _ in found]
+    a_second = [sum(begin <= when < begin + 1 for when in times) for begin in range(seconds)]
+    # Twenty a second, and one more where a second begins and ends with one.
+    assert max(a_second) <= 21
+    assert len(found) <= 20 * seconds
+    visits = Counter(name for _, name in found)
+    assert len(visits) == count
+    assert set(visits.values()) <= {rounds - 1, rounds}
+
+
+def test_a_silent_node_holds_up_its_own_pods_alone() -> None:
+    found = run_virtually(woken(100, 6, MovingLogs("job-0", "job-1")))
+    assert {name for _, name in found} == {f"job-{number}" for number in range(2, 100)}
+
+
+def test_many_silent_nodes_leave_connections_for_everything_else() -> None:
+    logs = MovingLogs(*(f"job-{number}" for number in range(100)))
+    run_virtually(woken(200, 60, logs))
+    assert logs.most_waiting == AT_ONCE

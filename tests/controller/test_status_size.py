@@ -115,6 +115,7 @@ LONGEST: o.Raw = {
             "step": 10**7,
             "savedStep": 10**7,
             "lostSteps": 10**7,
+            "gpuSeconds": 10**9,
         }
     ]
     * KEPT,

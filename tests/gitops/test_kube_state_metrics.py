@@ -73,6 +73,7 @@ def test_a_complete_job_tells_scores_times_and_gpu_time() -> None:
     assert values("complete", "status_tuned", "metric") == {"exact_match": 0.82}
     assert values("complete", "status_finished")[""] - values("complete", "status_started")[""] == 600
     assert values("complete", "status_gpu_seconds") == {"": 600}
+    assert values("complete", "status_attempt_gpu_seconds", "outcome") == {"Succeeded": 600}
 
 
 def test_a_job_without_a_status_has_its_name_and_its_age_alone() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from audit import POLICY
 from kubectl import Kubectl
 
 from localcluster.layout import cache_root
@@ -22,6 +23,8 @@ from localcluster.layout import cache_root
 TOKEN: Final = "administrator"
 CONTROLLERS: Final = "job-controller,garbage-collector-controller,ttl-after-finished-controller,namespace-controller"
 START_SECONDS: Final = 120
+AUDIT_LOG: Final = "audit.log"
+"""Beside the kubeconfig."""
 
 
 @contextmanager
@@ -31,6 +34,7 @@ def api_server(folder: Path) -> Iterator[Kubectl]:
     keys = folder / "service-accounts.key"
     subprocess.run(["openssl", "genrsa", "-out", keys, "2048"], check=True, capture_output=True)
     (folder / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+    (folder / "audit.yaml").write_text(yaml.safe_dump(POLICY))
     etcd, peer, port, controllers = (f"http://127.0.0.1:{p}" for p in _free_ports(4))
     secure = _port(port)
     kubeconfig = _kubeconfig(folder / "kubeconfig", f"https://127.0.0.1:{secure}")
@@ -61,6 +65,8 @@ def api_server(folder: Path) -> Iterator[Kubectl]:
                 "--service-account-issuer=https://kubernetes.default.svc",
                 "--service-cluster-ip-range=10.99.0.0/24",
                 "--disable-admission-plugins=ServiceAccount",
+                f"--audit-policy-file={folder / 'audit.yaml'}",
+                f"--audit-log-path={folder / AUDIT_LOG}",
             )
         )
         _await_ready(f"https://127.0.0.1:{secure}/readyz")

@@ -257,6 +257,8 @@ class AttemptStatus(Message):
     """Step of the newest checkpoint that it saved."""
     lost_steps: int | None = None
     """Of one that ended without a result: steps that it told of and that no checkpoint holds, to be done again."""
+    gpu_seconds: int | None = None
+    """Of one that has ended: seconds that it ran, times the GPUs that it held."""
 
 
 class FailureStatus(Message):

@@ -59,10 +59,16 @@ def newly_finished(before: Iterable[AttemptStatus], after: Iterable[AttemptStatu
     return [attempt for attempt in after if attempt.finished_at is not None and attempt.uid not in ended]
 
 
-def held_seconds(attempts: Iterable[AttemptStatus]) -> int:
-    """Seconds over which finished attempts held their resources."""
-    spans = ((attempt.started_at, attempt.finished_at) for attempt in attempts)
-    return sum(clock.seconds_between(start, end) for start, end in spans if start is not None and end is not None)
+def with_gpu_time(attempts: Iterable[AttemptStatus], gpus: int) -> list[AttemptStatus]:
+    """The attempts; those that have ended with the time that they held so many GPUs."""
+    return [_with_gpu_time(attempt, gpus) if gpus else attempt for attempt in attempts]
+
+
+def _with_gpu_time(attempt: AttemptStatus, gpus: int) -> AttemptStatus:
+    if attempt.started_at is None or attempt.finished_at is None:
+        return attempt
+    seconds = clock.seconds_between(attempt.started_at, attempt.finished_at)
+    return attempt.model_copy(update={"gpu_seconds": gpus * seconds})
 
 
 def _attempt(pod: ChildPod) -> AttemptStatus:

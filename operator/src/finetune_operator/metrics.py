@@ -49,7 +49,9 @@ class Metrics:
         self._drift = Gauge(
             "finetune_cache_drift", "Objects in which the cache differed from the cluster", registry=registry
         )
-        self._gpu_seconds = Counter("finetune_gpu_seconds", "GPU seconds of ended attempts", registry=registry)
+        self._gpu_seconds = Counter(
+            "finetune_gpu_seconds", "GPU seconds of ended attempts", ["namespace", "outcome"], registry=registry
+        )
         self._finished = Counter("finetune_jobs_finished", "Jobs that ended", ["phase", "reason"], registry=registry)
 
     def added(self, depth: int) -> None:
@@ -79,9 +81,9 @@ class Metrics:
         """A comparison of the cache with the cluster ended."""
         self._drift.set(objects)
 
-    def held_gpus(self, seconds: int) -> None:
-        """Attempts ended that had held GPUs for so long in all."""
-        self._gpu_seconds.inc(seconds)
+    def held_gpus(self, namespace: str, outcome: str, seconds: int) -> None:
+        """An attempt ended that had held GPUs for so long, times their number."""
+        self._gpu_seconds.labels(namespace=namespace, outcome=outcome).inc(seconds)
 
     def finished(self, phase: str, reason: str) -> None:
         """A job ended."""

@@ -1,7 +1,8 @@
 """Progress of preflight and training, read from the end of their logs: best effort, and bounded over all jobs.
 
 Pods are visited in turn. With few of them each is visited every few seconds; with many the total rate holds and
-each waits longer.
+each waits longer. A visit leads to one status patch at most, so the bound on visits is one on writes. A node that does
+not answer holds up its own pods alone.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from finetune_operator.settings import Settings
 LINES: Final = 40
 """A pod prints a progress line every few seconds; libraries may print between them."""
 LIMIT: Final = 65536
+AT_ONCE: Final = 32
+"""Visits that may wait for silent nodes, so that connections to the API server are left for everything else."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class ProgressReader:
         self._queue = queue
         self._board = board
         self._settings = settings
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """One round after another."""
@@ -71,8 +75,12 @@ class ProgressReader:
 
     async def _round(self, pods: list[tuple[Key, ChildPod]], pause: float) -> None:
         """Visit every pod once, evenly spread over the pause."""
-        for key, pod in pods:
-            await asyncio.gather(self._visit(key, pod), asyncio.sleep(pause / len(pods)))
+        async with asyncio.TaskGroup() as visits:
+            for key, pod in pods:
+                await self._slots.acquire()
+                visit = visits.create_task(self._visit(key, pod))
+                visit.add_done_callback(lambda _: self._slots.release())
+                await asyncio.sleep(pause / len(pods))
 
     async def _visit(self, key: Key, pod: ChildPod) -> None:
         try:

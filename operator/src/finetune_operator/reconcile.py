@@ -12,6 +12,7 @@ from typing import Final
 
 from finetune_api.names import MANAGER, SUSPENDED_BY, Kind
 from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetTtl, SuspendJob
+from finetune_operator.attempts import newly_finished
 from finetune_operator.cache import Cache, Resource
 from finetune_operator.children import Raw, parse_job
 from finetune_operator.cluster import Cluster
@@ -166,7 +167,8 @@ class Reconciler:
 
     def _record(self, job: FinetuneJob, decision: Decision) -> None:
         status = decision.status
-        self._metrics.held_gpus(status.gpu_seconds - job.status.gpu_seconds)
+        for attempt in newly_finished(job.status.attempts, status.attempts):
+            self._metrics.held_gpus(job.key.namespace, attempt.outcome, attempt.gpu_seconds or 0)
         if is_final(status) and not is_final(job.status):
             reason = status.failure.reason if status.failure is not None else status.phase
             self._metrics.finished(status.phase, reason)

@@ -14,7 +14,7 @@ from finetune_api.status import (
     QueueStatus,
 )
 from finetune_operator import clock, results
-from finetune_operator.attempts import held_seconds, merge, newly_finished
+from finetune_operator.attempts import merge, newly_finished, with_gpu_time
 from finetune_operator.conditions import conditions, phase
 from finetune_operator.failures import NOTE, TEXT, clip
 from finetune_operator.observe import FinetuneJob, Observed
@@ -51,7 +51,7 @@ def next_status(
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
             "finished_at": _finished_at(attempts, step, now),
-            "gpu_seconds": before.gpu_seconds + _gpu_seconds(job, attempts),
+            "gpu_seconds": before.gpu_seconds + _gpu_seconds(before, attempts),
         }
     )
     return fitted(whole)
@@ -80,7 +80,8 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 def _attempts(job: FinetuneJob, observed: Observed, now: datetime) -> list[AttemptStatus]:
     suspended = job.spec is not None and job.spec.suspend
-    return merge(job.status.attempts, observed.train, observed.progress, suspended=suspended, now=now)
+    attempts = merge(job.status.attempts, observed.train, observed.progress, suspended=suspended, now=now)
+    return with_gpu_time(attempts, job.spec.resources.gpus.count if job.spec is not None else 0)
 
 
 def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:
@@ -167,6 +168,5 @@ def _finished_at(attempts: list[AttemptStatus], step: Step, now: datetime) -> st
     return (attempts[-1].finished_at if attempts else None) or clock.stamp(now)
 
 
-def _gpu_seconds(job: FinetuneJob, attempts: list[AttemptStatus]) -> int:
-    gpus = job.spec.resources.gpus.count if job.spec is not None else 0
-    return gpus * held_seconds(newly_finished(job.status.attempts, attempts))
+def _gpu_seconds(before: FinetuneJobStatus, attempts: list[AttemptStatus]) -> int:
+    return sum(attempt.gpu_seconds or 0 for attempt in newly_finished(before.attempts, attempts))

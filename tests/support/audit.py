@@ -1,0 +1,44 @@
+"""The API server's own account of who wrote what: independent of what a client counts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+POLICY: Final = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
+        {"level": "None"},
+    ],
+}
+OPERATOR: Final = "finetune-operator"
+
+
+@dataclass(frozen=True)
+class Write:
+    """One request that changed something, or was refused."""
+
+    verb: str
+    resource: str
+    """`jobs`, `finetunejobs/status`."""
+    name: str
+    code: int
+
+
+def writes(log: Path, namespace: str, agent: str = OPERATOR) -> list[Write]:
+    """What a client wrote in a namespace, in order."""
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    return [
+        _write(entry)
+        for entry in entries
+        if entry["userAgent"] == agent and entry["objectRef"].get("namespace") == namespace
+    ]
+
+
+def _write(entry: dict[str, Any]) -> Write:
+    target = entry["objectRef"]
+    resource = "/".join(part for part in (target["resource"], target.get("subresource")) if part)
+    return Write(entry["verb"], resource, target.get("name", ""), entry["responseStatus"]["code"])
