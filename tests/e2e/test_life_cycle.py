@@ -73,6 +73,13 @@ def test_the_status_of_a_finished_job_tells_the_whole_result(finished: Team) -> 
     assert any(uri.endswith("/manifest.json") for uri in finished.objects("finished"))
 
 
+def test_a_finished_jobs_life_was_told_in_few_events(finished: Team) -> None:
+    about = "involvedObject.kind=FinetuneJob,involvedObject.name=finished"
+    told = finished.kubectl.items("events", "--field-selector", about)
+    assert {"PreflightPassed", "TrainerRunning", "AdapterReady"} <= {event["reason"] for event in told}
+    assert len(told) <= 8
+
+
 def test_deleting_a_finished_jobs_children_trains_nothing_again(finished: Team) -> None:
     before = finished.get("finished")
     finished.kubectl.run("delete", "jobs,pods", "-l", "finetune.dev/job=finished", "--wait=true")
