@@ -12,7 +12,6 @@ from finetune_api.names import PRIORITY_LABEL, QUEUE_LABEL
 from finetune_api.request import ENVIRONMENT_VARIABLE
 from finetune_api.spec.resources import Resources, Scheduling
 from finetune_operator.actions import CreateJob
-from finetune_operator.manifests.placement import placement, pod_annotations
 
 LABELS = {"finetune.dev/job": "tune", "finetune.dev/kind": "train"}
 NEAR_OWN = {"labelSelector": {"matchLabels": LABELS}, "topologyKey": "example.com/rack"}
@@ -171,12 +170,12 @@ def test_shared_memory_of_a_gpu_pod_is_bounded_by_its_memory_alone() -> None:
     assert volume(training_job({}), "shm") == {"medium": "Memory"}
 
 
-def test_in_a_queue_the_topology_is_kueues_business() -> None:
-    for required, word in ((True, "required"), (False, "preferred")):
-        wanted = Scheduling.model_validate({"topology": {"key": "example.com/rack", "required": required}})
-        said = pod_annotations(wanted, queued=True)
-        assert said[f"kueue.x-k8s.io/podset-{word}-topology"] == "example.com/rack"
-        assert placement(wanted, LABELS, queued=True) == {}
+@pytest.mark.parametrize(("required", "word"), [(True, "required"), (False, "preferred")])
+def test_in_a_queue_the_topology_is_kueues_business(required: bool, word: str) -> None:
+    near = {"key": "example.com/rack", "required": required}
+    made = training_job({"scheduling": {"queue": "gpus", "topology": near}})
+    assert annotation(made, f"kueue.x-k8s.io/podset-{word}-topology") == [None, "example.com/rack"]
+    assert "affinity" not in pod(made)
 
 
 def test_autoscalers_are_told_not_to_disturb_training_and_nothing_of_preflight() -> None:

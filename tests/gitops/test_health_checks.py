@@ -18,6 +18,8 @@ EXPECTED = {
     "validating": ("InProgress", "InProgress", "Progressing"),
     "queued-preflight": ("InProgress", "InProgress", "Progressing"),
     "queued": ("InProgress", "Current", "Progressing"),
+    "preempted": ("InProgress", "Current", "Progressing"),
+    "queued-nowhere": ("Failed", "Failed", "Degraded"),
     "unschedulable": ("InProgress", "Current", "Progressing"),
     "running": ("InProgress", "Current", "Progressing"),
     "retrying": ("InProgress", "Current", "Progressing"),

@@ -33,12 +33,25 @@ _WITHHELD = o.report(
 _BAD_DATA = o.failed_report("preflight", "Data", Reason.DATASET_INVALID, "train.jsonl:7: not JSON")
 _AT_WORK = Progress(stage="training", step=42, total_steps=100, loss=1.2345, tokens_per_second=153.4, eta_seconds=130)
 _RUNNING = Known(status=VALIDATED, jobs=(TRAIN,), pods=(o.running("train"),), progress=_AT_WORK)
+_NO_ROOM = o.verdict("QuotaReserved", "Pending", "insufficient unused quota for nvidia.com/gpu", holds=False)
+_QUEUED = o.child_job("train", spec={"suspend": True}, queue="gpus")
 _QUOTA = Refusal(kind=RefusalKind.REFUSED, message="exceeded quota: gpus")
 
 STATES: Final[dict[str, Known]] = {
     "validating": Known(jobs=(PREFLIGHT,), pods=(o.running("preflight"),)),
-    "queued-preflight": Known(jobs=(o.child_job("preflight", spec={"suspend": True}, queue="checks"),)),
-    "queued": Known(status=VALIDATED, jobs=(o.child_job("train", spec={"suspend": True}, queue="gpus"),)),
+    "queued-preflight": Known(
+        jobs=(o.child_job("preflight", spec={"suspend": True}, queue="checks"),),
+        workloads=(o.workload("preflight", _NO_ROOM, queue="checks"),),
+    ),
+    "queued": Known(status=VALIDATED, jobs=(_QUEUED,), workloads=(o.workload("train", _NO_ROOM),), position=3),
+    "preempted": Known(
+        status=VALIDATED,
+        jobs=(_QUEUED,),
+        pods=(o.ended("train", 75),),
+        workloads=(o.workload("train", o.verdict("Evicted", "Preempted", "Preempted by team-b"), _NO_ROOM),),
+        position=1,
+    ),
+    "queued-nowhere": Known(status=VALIDATED, jobs=(_QUEUED,)),
     "unschedulable": Known(status=VALIDATED, jobs=(TRAIN,), pods=(o.pod("train", conditions=[LACK]),)),
     "running": _RUNNING,
     "retrying": Known(
