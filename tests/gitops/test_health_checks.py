@@ -8,7 +8,11 @@ import yaml
 from gitops_judges import Verdicts, compile_judges, health_checks, judge
 from recorded_states import CHECK, ROOT, files, recorded
 
-SLOW = pytest.mark.slow(name="gitops", minutes=2)
+
+def judged(test: Any) -> Any:
+    """By programs in Go, which is there where the local cluster is compiled."""
+    return pytest.mark.cluster(pytest.mark.slow(name="gitops", minutes=2)(test))
+
 
 # state: (kstatus, Flux with our expressions, Argo CD with our script)
 EXPECTED = {
@@ -44,26 +48,26 @@ def argo_tests() -> list[dict[str, Any]]:
     return yaml.safe_load((CHECK / "health_test.yaml").read_text())["tests"]
 
 
-@SLOW
+@judged
 @pytest.mark.parametrize("state", EXPECTED)
 def test_each_tool_knows_how_a_job_stands(said: dict[str, Verdicts], state: str) -> None:
     found = said[state]
     assert (found.kstatus.status, found.flux.status, found.argocd.status) == EXPECTED[state]
 
 
-@SLOW
+@judged
 @pytest.mark.parametrize("test", argo_tests(), ids=lambda test: Path(test["inputPath"]).stem)
 def test_argo_cd_shows_what_its_test_file_says(said: dict[str, Verdicts], test: dict[str, Any]) -> None:
     found = said[Path(test["inputPath"]).stem].argocd
     assert {"status": found.status, "message": found.message} == test["healthStatus"]
 
 
-@SLOW
+@judged
 def test_kstatus_says_why_a_job_cannot_go_on(said: dict[str, Verdicts]) -> None:
     assert said["failed-data"].kstatus.message == "train.jsonl:7: not JSON"
 
 
-@SLOW
+@judged
 def test_flux_waits_for_a_job_that_has_no_status_yet(said: dict[str, Verdicts]) -> None:
     assert "no such attribute(s): status" in said["new"].flux.message
 
