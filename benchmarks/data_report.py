@@ -6,6 +6,7 @@ Rows are cut from this repository's documents, which hold more digits and code t
 tokenizer of your own, one is trained on the same text; real ones have more merges to look up and are slower.
 """
 
+import argparse
 import os
 import random
 import sys
@@ -42,6 +43,9 @@ def make_rows() -> Iterator[ReportedText]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tokenizer", nargs="?", help="a tokenizer.json; else the tests' own small one")
+    options = parser.parse_args()
     rows = list(make_rows())
     ids, weights = np.arange(TOKENS, dtype=np.int32), np.repeat(np.float32([0, 1]), TOKENS // 2)
     items = [Item((Tokenized(ids, weights, rows[0].source),))]
@@ -52,7 +56,7 @@ def main() -> None:
         builder.row("train", 0, row, items, order=order, digest=digest)
     report = (time.process_time() - start) / ROWS
 
-    tokenizer = Tokenizer.from_file(sys.argv[1]) if len(sys.argv) > 1 else train_tokenizer()
+    tokenizer = Tokenizer.from_file(options.tokenizer) if options.tokenizer else train_tokenizer()
     some = [row.asked + row.answered for row in rows[:5000]]
     start = time.process_time()
     tokenizer.encode_batch(some, add_special_tokens=False)

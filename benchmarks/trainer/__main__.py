@@ -1,0 +1,108 @@
+"""Ours against stock transformers + PEFT and TRL, side by side: real tokens a second, memory, share of the ceiling.
+
+    python examples/base_model.py MODEL && python -m benchmarks.trainer --model MODEL
+    python -m benchmarks.trainer --model 1b --longest 4096 --rows-per-step 64 --micro-batch 16384   # on a GPU
+
+All train the same random rows in the same steps, LoRA of rank 16 on every linear layer. Padding never counts. Each
+measurement is a process of its own; contenders take turns, and of each the median turn counts. Stock and tuned TRL are
+given several batch sizes, and the best of them is what ours is compared with. Raw lines go to the file named by --raw.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.trainer.work import add_arguments
+from rich.console import Console
+from rich.table import Table
+
+DEFAULT: Final = ("ours", "stock:2", "stock:4", "stock:8", "trl", "trl-tuned:4", "trl-tuned:8")
+BUDGETS: Final = {"stock": 1.5, "trl": 1.5, "trl-tuned": 1.1}
+"""What ours should be times as fast as, on a CPU."""
+OURS: Final = "ours"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], epilog="python -m benchmarks.trainer.one runs a single one."
+    )
+    add_arguments(parser)
+    parser.add_argument("--contenders", nargs="+", default=DEFAULT, help="default: %(default)s")
+    parser.add_argument("--turns", type=int, default=3, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5, help="of the matrix rate's measurement; 30 on a GPU")
+    parser.add_argument("--raw", type=Path, help="file for a line of JSON per measurement")
+    options, others = parser.parse_args(), _work_arguments(sys.argv[1:])
+    console = Console(width=120)
+    ceiling = _run("ceiling", [*others, f"--seconds={options.seconds}"])
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in options.contenders}
+    for turn in range(options.turns):
+        for name, told in turns.items():
+            told.append(_run(name, others))
+            print(f"turn {turn + 1} of {options.turns}, {name}: {_rate(told[-1]):.1f} tokens/s", file=sys.stderr)
+    if options.raw:
+        options.raw.write_text("".join(json.dumps(each) + "\n" for told in turns.values() for each in told))
+    console.print(_table(turns, ceiling["rate"] / ceiling["operations"]))
+    return _judge(console, turns)
+
+
+def _work_arguments(arguments: list[str]) -> list[str]:
+    """Those of the command line that say what is trained."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    options, _ = parser.parse_known_args(arguments)
+    return [f"--{name.replace('_', '-')}={value}" for name, value in vars(options).items()]
+
+
+def _run(name: str, arguments: list[str]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.trainer.one", name, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _rate(told: dict[str, Any]) -> float:
+    return float(told["tokens"] / sum(told["seconds"]))
+
+
+def _median(told: list[dict[str, Any]]) -> float:
+    return statistics.median(map(_rate, told))
+
+
+def _table(turns: dict[str, list[dict[str, Any]]], ceiling: float) -> Table:
+    table = Table(title=f"ceiling {ceiling:,.0f} tokens/s")
+    names = ("", "tokens/s", "turns", "supervised/s", "of ceiling", "peak MB", "first step s", "last loss")
+    for name in names:
+        table.add_column(name, justify="right" if name else "left")
+    for name, told in turns.items():
+        rate, share = _median(told), told[0]["supervised"] / told[0]["tokens"]
+        spread = f"{min(map(_rate, told)):,.0f}-{max(map(_rate, told)):,.0f}"
+        peak = max(each["peak_bytes"] for each in told) / 1e6
+        first = statistics.median(each["first_step_seconds"] for each in told)
+        loss = f"{told[0]['losses'][-1]:.4f}"
+        numbers = (f"{rate:,.1f}", spread, f"{rate * share:,.1f}", f"{rate / ceiling:.0%}", f"{peak:,.0f}")
+        table.add_row(name, *numbers, f"{first:.1f}", loss)
+    return table
+
+
+def _judge(console: Console, turns: dict[str, list[dict[str, Any]]]) -> int:
+    if OURS not in turns:
+        return 0
+    missed = 0
+    for kind, wanted in BUDGETS.items():
+        rivals = {name: _median(told) for name, told in turns.items() if name.partition(":")[0] == kind}
+        if not rivals:
+            continue
+        best = max(rivals, key=lambda name: rivals[name])
+        ratio = _median(turns[OURS]) / rivals[best]
+        missed += ratio < wanted
+        console.print(f"{'met   ' if ratio >= wanted else 'MISSED'}  {ratio:.2f} times {best}, at least {wanted}")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

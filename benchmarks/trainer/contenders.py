@@ -1,0 +1,170 @@
+"""Those that are compared. Each trains the work's steps on a model of its own and tells when steps began and ended.
+
+stock:N       transformers' Trainer with PEFT, N rows at a time, padded to the longest of them
+trl           TRL's SFTTrainer as it comes: 8 rows at a time, bfloat16, activations recomputed
+trl-tuned:N   the same without recomputation, in the base's precision, N rows at a time, rows of like length together
+ours          this trainer's loop
+
+Packing of TRL is left out: without flash-attention its packed documents see each other, so the losses are others.
+"""
+
+# ruff: noqa: PLC0415  a contender loads its own libraries alone; the time and memory of others' are not its own
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from benchmarks.trainer.work import LEARNING_RATE, LORA_RANK, Work
+from torch.nn.utils.rnn import pad_sequence
+
+IGNORED: Final = -100
+Clock = Callable[[], None]
+"""Called before the first step and after each."""
+Losses = list[float]
+
+
+def contender(name: str) -> Callable[[Work, Clock], Losses]:
+    """What a contender's name stands for."""
+    kind, _, size = name.partition(":")
+    if kind == "ours":
+        return train_ours
+    if kind == "stock":
+        return lambda work, clock: train_stock(work, clock, int(size or 4))
+    if kind in ("trl", "trl-tuned"):
+        return lambda work, clock: train_trl(work, clock, int(size or 8), tuned=kind == "trl-tuned")
+    raise ValueError(f"{name!r} is none of stock:N, trl, trl-tuned:N and ours")
+
+
+def train_ours(work: Work, clock: Clock) -> Losses:
+    """This trainer's loop, packed."""
+    from finetune_api.spec.training import Method
+    from finetune_trainer.data.encode import Tokenized
+    from finetune_trainer.data.item import Item
+    from finetune_trainer.data.problems import Source
+    from finetune_trainer.hyperparameters import Hyperparameters
+    from finetune_trainer.loop import train
+    from finetune_trainer.methods.attach import attach
+    from finetune_trainer.objectives.language import LanguageTask
+
+    settings = Hyperparameters(
+        learning_rate=LEARNING_RATE, epochs=1.0, tokens_per_step=1, max_tokens=work.longest, packing="auto",
+        micro_batch_tokens=work.micro_batch, schedule="constant", warmup_ratio=0.0, weight_decay=0.0, rank=LORA_RANK,
+        alpha=2 * LORA_RANK,
+    )  # fmt: skip
+    base = work.load().requires_grad_(False)
+    model = attach(base, Method(), settings)
+    items = [
+        Item((Tokenized(ids, [float(place >= masked) for place in range(len(ids))], Source("random", number)),))
+        for number, (ids, masked) in enumerate(work.rows(base.config.vocab_size), start=1)
+    ]
+    size = work.rows_per_step
+    losses: Losses = []
+
+    def between_steps() -> bool:
+        clock()
+        return False
+
+    train(
+        model=model, task=LanguageTask(items), validation=None, settings=settings,
+        plan=[tuple(range(step * size, (step + 1) * size)) for step in range(work.steps + 1)], state=None,
+        on_log=lambda log: losses.append(log.loss), should_stop=between_steps,
+        on_checkpoint=lambda _: None, every_steps=10**6,
+    )  # fmt: skip
+    clock()
+    return losses
+
+
+def train_stock(work: Work, clock: Clock, batch: int) -> Losses:
+    """Trainer with PEFT, as its documentation shows it."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import Trainer, TrainingArguments
+
+    base = work.load()
+    model = get_peft_model(base, LoraConfig(**_lora()))
+    rows = [_row(*row) for row in work.rows(base.config.vocab_size)]
+    arguments = TrainingArguments(**_settings(work, batch), remove_unused_columns=False)
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=_pad, callbacks=[_callback(clock)])
+    return _run(trainer)
+
+
+def train_trl(work: Work, clock: Clock, batch: int, *, tuned: bool) -> Losses:
+    """SFTTrainer, as it comes or tuned."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    base = work.load()
+    rows = [_row(*row) for row in work.rows(base.config.vocab_size)]
+    settings = _settings(work, batch)
+    if tuned:
+        settings |= {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
+    else:
+        del settings["bf16"]  # its own is true
+    trainer = SFTTrainer(
+        model=base,
+        args=SFTConfig(**settings, max_length=None),
+        train_dataset=Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]),
+        processing_class=AutoTokenizer.from_pretrained(work.model),
+        peft_config=LoraConfig(**_lora()),
+        callbacks=[_callback(clock)],
+    )
+    return _run(trainer)
+
+
+def _lora() -> dict[str, Any]:
+    return {"r": LORA_RANK, "lora_alpha": 2 * LORA_RANK, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+
+
+def _row(ids: list[int], masked: int) -> dict[str, list[int]]:
+    return {"input_ids": ids, "labels": [IGNORED] * masked + ids[masked:]}
+
+
+def _pad(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    def padded(name: str, value: int) -> torch.Tensor:
+        return pad_sequence([torch.tensor(row[name]) for row in rows], batch_first=True, padding_value=value)
+
+    ones = [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows]
+    mask = pad_sequence(ones, batch_first=True)
+    return {"input_ids": padded("input_ids", 0), "labels": padded("labels", IGNORED), "attention_mask": mask}
+
+
+def _settings(work: Work, batch: int) -> dict[str, Any]:
+    return {
+        "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": work.rows_per_step // batch, "max_steps": work.steps + 1,
+        "learning_rate": LEARNING_RATE, "lr_scheduler_type": "constant", "logging_steps": 1, "report_to": "none",
+        "save_strategy": "no", "disable_tqdm": True, "train_sampling_strategy": "sequential",
+        "use_cpu": work.device.type == "cpu", "bf16": work.dtype == torch.bfloat16,
+    }  # fmt: skip
+
+
+def _callback(clock: Clock) -> Any:
+    from transformers import TrainerCallback
+
+    class Timer(TrainerCallback):
+        def on_train_begin(self, *_: Any, **_others: Any) -> None:
+            clock()
+
+        def on_step_end(self, *_: Any, **_others: Any) -> None:
+            clock()
+
+    return Timer()
+
+
+def _run(trainer: Any) -> Losses:
+    trainer.train()
+    return [float(log["loss"]) for log in trainer.state.log_history if "loss" in log]
+
+
+def stopwatch(device: torch.device) -> tuple[Clock, list[float]]:
+    """A clock that waits for the device, and the times that it was looked at."""
+    times: list[float] = []
+
+    def look() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter())
+
+    return look, times

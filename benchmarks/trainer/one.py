@@ -1,0 +1,58 @@
+"""One contender in a process of its own: `python -m benchmarks.trainer.one ours --model DIR` prints a line of JSON."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+START = time.perf_counter()
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", ".")]
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
+
+import torch  # what is set above counts when they are imported
+from benchmarks.trainer.ceiling import matrix_rate, operations_per_token
+from benchmarks.trainer.contenders import contender, stopwatch
+from benchmarks.trainer.work import add_arguments, work_from
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("contender", help="stock:N, trl, trl-tuned:N, ours, or ceiling")
+    parser.add_argument("--seconds", type=float, default=5, help="of the ceiling's matrix products")
+    add_arguments(parser)
+    options = parser.parse_args()
+    work = work_from(options)
+    if options.contender == "ceiling":
+        rate = matrix_rate(work.device, work.dtype, options.seconds)
+        print(json.dumps({"rate": rate, "operations": operations_per_token(work.load(), work)}))
+        return
+    look, times = stopwatch(work.device)
+    losses = contender(options.contender)(work, look)
+    rows = work.rows(work.load().config.vocab_size)
+    size = work.rows_per_step
+    steps = [rows[step * size : (step + 1) * size] for step in range(work.steps + 1)]
+    told = {
+        "contender": options.contender,
+        "first_step_seconds": times[1] - START,
+        "seconds": [end - begin for begin, end in pairwise(times[1:])],
+        "tokens": sum(len(ids) for step in steps[1:] for ids, _ in step),
+        "supervised": sum(len(ids) - masked for step in steps[1:] for ids, masked in step),
+        "losses": losses,
+        "peak_bytes": _peak(),
+    }
+    print(json.dumps(told))
+
+
+def _peak() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
+if __name__ == "__main__":
+    main()

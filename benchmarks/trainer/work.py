@@ -1,0 +1,98 @@
+"""What every contender trains: the same rows in the same steps, with LoRA on all linear layers of the same base."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+SHAPES: Final[dict[str, dict[str, int]]] = {
+    "0.6b": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+             "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936},
+    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
+           "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256},
+    "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+           "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256},
+}  # fmt: skip
+"""Dimensions of Qwen3-0.6B, Llama-3.2-1B and Llama-3.1-8B, filled with random weights."""
+LENGTHS: Final = ("uniform", "log-normal", "long-tailed")
+LORA_RANK: Final = 16
+LEARNING_RATE: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class Work:
+    """One measurement's task, as the command line names it."""
+
+    model: str
+    """A model directory, or the name of a shape."""
+    lengths: str
+    longest: int
+    supervised: float
+    """Share of each row, at its end, that the loss is on."""
+    rows_per_step: int
+    steps: int
+    """Measured ones; one more goes before them."""
+    micro_batch: int
+    """Tokens that ours puts through the model at once."""
+
+    @property
+    def device(self) -> torch.device:
+        """The GPU where there is one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the frozen base. bfloat16 is slower than float32 on most CPUs."""
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
+    def load(self) -> Any:
+        """The base model, on the device."""
+        torch.manual_seed(0)
+        if self.model in SHAPES:
+            with torch.device(self.device):
+                config = LlamaConfig(**SHAPES[self.model], tie_word_embeddings=self.model != "8b", dtype=self.dtype)
+                return LlamaForCausalLM._from_config(config, dtype=self.dtype, attn_implementation="sdpa")
+        loaded = AutoModelForCausalLM.from_pretrained(self.model, dtype=self.dtype, attn_implementation="sdpa")
+        return loaded.to(self.device)
+
+    def rows(self, vocabulary: int) -> list[tuple[list[int], int]]:
+        """Token ids of every row, and how many of them, at the start, are masked."""
+        generator = torch.Generator().manual_seed(0)
+        count = self.rows_per_step * (self.steps + 1)
+        rows = []
+        for _ in range(count):
+            length = self._length(generator)
+            ids = torch.randint(3, vocabulary, (length,), generator=generator).tolist()
+            rows.append((ids, max(1, round(length * (1 - self.supervised)))))
+        return rows
+
+    def _length(self, generator: torch.Generator) -> int:
+        if self.lengths == "uniform":
+            return self.longest
+        # A median of an eighth of the longest; the long tail is what conversations and documents have.
+        spread = 0.9 if self.lengths == "log-normal" else 1.4
+        drawn = torch.randn((), generator=generator).mul(spread).exp() * self.longest / 8
+        return int(drawn.clamp(8, self.longest))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line's part about the work."""
+    parser.add_argument("--model", required=True, help=f"a model directory, or a shape: {', '.join(SHAPES)}")
+    parser.add_argument("--lengths", choices=LENGTHS, default="log-normal")
+    parser.add_argument("--longest", type=int, default=512, help="tokens of the longest row (default: %(default)s)")
+    parser.add_argument("--supervised", type=float, default=0.4, help="share of each row (default: %(default)s)")
+    parser.add_argument("--rows-per-step", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=4, help="measured steps (default: %(default)s)")
+    parser.add_argument("--micro-batch", type=int, default=1024, help="tokens, of ours (default: %(default)s)")
+
+
+def work_from(options: argparse.Namespace) -> Work:
+    """The work that the command line asks for."""
+    model = options.model if options.model in SHAPES else str(Path(options.model).resolve())
+    return Work(
+        model, options.lengths, options.longest, options.supervised, options.rows_per_step, options.steps,
+        options.micro_batch,
+    )  # fmt: skip
