@@ -178,6 +178,10 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"scheduling": {"annotations": {"sidecar.istio.io/inject": "true"}}},
         "scheduling.annotations takes those of schedulers alone",
     ),
+    "an annotation that a device plugin reads": (
+        {"scheduling": {"annotations": {"volcano.sh/vgpu-number": "8"}}},
+        "scheduling.annotations takes those of schedulers alone",
+    ),
     "an annotation of Kueue that is not about topology": (
         {"scheduling": {"annotations": {"kueue.x-k8s.io/queue-name": "other"}}},
         "scheduling.annotations takes those of schedulers alone",

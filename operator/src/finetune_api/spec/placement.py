@@ -13,10 +13,10 @@ AnnotationValue = Annotated[str, StringConstraints(max_length=1024)]
 ANNOTATIONS: Final = (
     "scheduling.k8s.io/",
     "scheduling.volcano.sh/",
-    "volcano.sh/",
     "kueue.x-k8s.io/podset-",
 )
-"""How annotations begin that a user may put on training pods: only schedulers read these."""
+"""How annotations begin that a user may put on training pods: only schedulers read these. `volcano.sh/` is not among
+them, because Volcano's device plugin takes a pod's share of a GPU from `volcano.sh/vgpu-...`."""
 
 _VALUES_FIT: Final = cel(
     "self.operator in ['Exists', 'DoesNotExist'] ? size(self.values) == 0 : "
