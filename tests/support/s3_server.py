@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -79,7 +80,13 @@ def write_credentials(directory: Path, keys: tuple[str, str]) -> Path:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A running server with the bucket `team`; ended with the session."""
-    home = tmp_path_factory.mktemp("s3")
+    with running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@contextmanager
+def running(home: Path) -> Iterator[S3Server]:
+    """A server that keeps everything in an empty directory."""
     ports = free_ports(8)
     log = (home / "log").open("wb")
     process = subprocess.Popen(_command(home, ports), stdout=log, stderr=subprocess.STDOUT, cwd=home)
