@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,8 +49,8 @@ def _upload_missing(storage: Storage, directory: Path, prefix: str) -> int:
     return len(missing)
 
 
-def install_operator(target: Target, console: Console) -> None:
-    """The chart, by Helm, as a platform team would."""
+def install_operator(target: Target, console: Console, values: Mapping[str, str] | None = None) -> None:
+    """The chart, by Helm, as a platform team would; `values` are further ones, true, false or a number among them."""
     console.rule("[bold]3  The operator, by Helm")
     repository, _, tag = target.operator_image.rpartition(":")
     settings = {
@@ -64,6 +65,7 @@ def install_operator(target: Target, console: Console) -> None:
     done = _helm(
         target, "upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "5m",
         *[part for key, value in settings.items() for part in ("--set-string", f"{key}={value}")],
+        *[part for key, value in (values or {}).items() for part in ("--set", f"{key}={value}")],
     )  # fmt: skip
     if done.returncode:
         raise DemoError(f"helm: {done.stderr.strip()}")

@@ -101,6 +101,23 @@ async def test_a_pod_wakes_its_finetune_job_whichever_came_first() -> None:
     assert await world.drained() == [KEY]
 
 
+async def test_what_a_removed_pod_said_at_its_end_is_kept() -> None:
+    world = World()
+    world.intake.take("finetunejobs", o.finetune_job())
+    world.intake.take("jobs", o.child_job("train"))
+    for name, created in (("later", o.END), ("earlier", o.START)):
+        pod = o.ended("train", 75, "saved", name=name)
+        pod["metadata"]["creationTimestamp"] = created
+        world.intake.take("pods", pod)
+    running = o.running("train", name="running")
+    world.intake.take("pods", running)
+    for name in ("later", "earlier", "running"):
+        world.intake.forget("pods", f"uid-of-{name}")
+    child = world.cache.child(KEY, o.UID, "train")
+    assert child is not None
+    assert [(pod.name, pod.ended_message) for pod in child.pods] == [("later", "saved")]
+
+
 async def test_a_namesake_is_another_object() -> None:
     world = World()
     world.intake.take("finetunejobs", o.finetune_job())

@@ -122,6 +122,14 @@ SCENARIOS = {
         reason="Inadmissible",
         says="doesn't match selector",
     ),
+    "a resource that the ClusterQueue has no quota of is told": Scenario(
+        status=VALIDATED,
+        jobs=(QUEUED,),
+        workloads=(o.workload("train", refused("Pending", "resource ephemeral-storage unavailable in ClusterQueue")),),
+        phase="Queued",
+        reason="Inadmissible",
+        says="resource ephemeral-storage unavailable in ClusterQueue",
+    ),
     "quota is set aside while admission checks go on": Scenario(
         status=VALIDATED,
         jobs=(QUEUED,),
@@ -187,9 +195,10 @@ SCENARIOS = {
         reason="Evicted",
         says="Stopped by queue gpus: The LocalQueue is stopped",
     ),
-    "a Job that is let in again starts, though it was once stopped": Scenario(
+    "a Job that is let in again starts, though it was once stopped, and that is no retry": Scenario(
         status=VALIDATED,
         jobs=(ADMITTED,),
+        pods=(o.ended("train", 75),),
         workloads=(o.workload("train", {**EVICTED, "status": "False"}, RESERVED, LET_IN),),
         phase="Starting",
         reason="TrainerStarting",
@@ -205,6 +214,13 @@ SCENARIOS = {
         phase="Queued",
         reason="WaitingForQuota",
         says=LACKING,
+    ),
+    "a Job that was just put back is not told that it is out": Scenario(
+        status=VALIDATED,
+        jobs=(QUEUED,),
+        workloads=(o.workload("train", refused("Pending", "The workload is deactivated")),),
+        phase="Queued",
+        reason="Queued",
     ),
     "a limit of Kueue's that takes a Job out of its queue is told, and how to put it back": Scenario(
         status=VALIDATED,

@@ -96,8 +96,8 @@ SCENARIOS = {
         status=VALIDATED,
         jobs=(QUEUED,),
         workloads=(OUT,),
-        phase="Starting",
-        reason="TrainerStarting",
+        phase="Queued",
+        reason="Queued",
         actions=("put back train",),
     ),
     "a Job that somebody else has taken out of its queue is not put back": Scenario(

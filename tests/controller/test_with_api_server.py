@@ -382,6 +382,25 @@ def gpu_memory_told(team: Kubectl, name: str) -> int | None:
     return TrainerRequest.model_validate_json(environment[ENVIRONMENT_VARIABLE]).gpu_memory_bytes
 
 
+def test_where_kueue_is_not_installed_a_queue_is_refused_and_everything_else_works(
+    team: Kubectl, tmp_path: Path
+) -> None:
+    flags = ("--namespaces", str(team.namespace), "--kueue", "true")
+    with OperatorProcess(team, tmp_path / "operator.log", *flags) as operator:
+        submit(team, "queued", scheduling={"queue": "gpus"})
+        end(team, "preflight", 0, o.passed(), "queued")
+        told = team.wait(
+            "refusal is told",
+            lambda: reasons(status(team, "queued")).get("Stalled") == ("True", "QueueUnavailable"),
+            timeout=30,
+        )
+        assert told
+        assert [job["metadata"]["name"] for job in children(team, "queued")] == ["queued-preflight"]
+        submit(team)
+        run_to_completion(team)
+        assert "does not serve Kueue's Workloads" in operator.log()
+
+
 def test_sigterm_ends_with_status_zero_within_seconds(operator: OperatorProcess) -> None:
     began = time.monotonic()
     assert operator.ask_to_stop() == 0

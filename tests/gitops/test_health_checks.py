@@ -24,6 +24,7 @@ EXPECTED = {
     "queued": ("InProgress", "Current", "Progressing"),
     "preempted": ("InProgress", "Current", "Progressing"),
     "queued-nowhere": ("Failed", "Failed", "Degraded"),
+    "deactivated": ("Failed", "Failed", "Degraded"),
     "unschedulable": ("InProgress", "Current", "Progressing"),
     "running": ("InProgress", "Current", "Progressing"),
     "retrying": ("InProgress", "Current", "Progressing"),

@@ -52,6 +52,7 @@ STATES: Final[dict[str, Known]] = {
         position=1,
     ),
     "queued-nowhere": Known(status=VALIDATED, jobs=(_QUEUED,)),
+    "deactivated": Known(status=VALIDATED, jobs=(_QUEUED,), workloads=(o.workload("train", active=False),)),
     "unschedulable": Known(status=VALIDATED, jobs=(TRAIN,), pods=(o.pod("train", conditions=[LACK]),)),
     "running": _RUNNING,
     "retrying": Known(

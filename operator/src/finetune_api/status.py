@@ -116,7 +116,7 @@ class QueueStatus(Message):
     """Kueue's Workload of the Job that is queued or runs."""
     position: int | None = None
     """Place in the ClusterQueue while it waits, the next one being 1; from 20 on in tens, from 100 on in hundreds."""
-    message: Note = ""
+    message: Note | None = None
     """What Kueue said last."""
 
 

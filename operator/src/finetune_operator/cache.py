@@ -66,6 +66,9 @@ class Cache:
         self._by_owner: defaultdict[str, set[str]] = defaultdict(set)
         self._pods: dict[str, ChildPod] = {}
         self._by_job: defaultdict[str, set[str]] = defaultdict(set)
+        self._departed: dict[str, ChildPod] = {}
+        """By Job, the newest pod that ended and was then removed: a suspended Job's pods go as soon as they have ended,
+        and what the last one said must not depend on who is quicker."""
         self._workloads: dict[str, Workload] = {}
         self._workloads_by_job: defaultdict[str, set[str]] = defaultdict(set)
         self._gone: dict[str, None] = {}
@@ -133,7 +136,9 @@ class Cache:
         jobs = sorted(own, key=lambda job: job.deleting)
         if not jobs:
             return None
-        pods = (self._pods[uid] for uid in self._by_job.get(jobs[0].uid, ()))
+        pods = [self._pods[uid] for uid in self._by_job.get(jobs[0].uid, ())]
+        if (departed := self._departed.get(jobs[0].uid)) is not None:
+            pods.append(departed)
         workloads = (self._workloads[uid] for uid in self._workloads_by_job.get(jobs[0].uid, ()))
         return Child(
             job=jobs[0],
@@ -190,6 +195,7 @@ class Cache:
 
     def _remove_job(self, uid: str) -> bool:
         job = self._children.pop(uid, None)
+        self._departed.pop(uid, None)
         if job is not None and job.owner is not None:
             _discard(self._by_owner, job.owner.uid, uid)
         return job is not None
@@ -198,7 +204,14 @@ class Cache:
         pod = self._pods.pop(uid, None)
         if pod is not None:
             _discard(self._by_job, pod.job_uid, uid)
+            self._keep_words(pod)
         return pod is not None
+
+    def _keep_words(self, pod: ChildPod) -> None:
+        earlier = self._departed.get(pod.job_uid)
+        is_newest = earlier is None or earlier.created_at <= pod.created_at
+        if pod.finished and is_newest and pod.job_uid in self._children:
+            self._departed[pod.job_uid] = pod
 
     def _remove_workload(self, uid: str) -> bool:
         workload = self._workloads.pop(uid, None)

@@ -168,8 +168,7 @@ def _suspended(job: ChildJob, now: datetime) -> ChildView:
 def _pods(child: Child, alive: list[ChildPod], attempt: str, now: datetime) -> ChildView:
     if alive:
         return _starting(alive[-1], attempt, now)
-    reason = Reason.RETRYING if attempt else Reason.TRAINER_STARTING
-    waiting = ChildView(stand=Stand.STARTING, reason=reason, attempt=attempt)
+    waiting = ChildView(stand=Stand.STARTING, reason=_starting_reason(attempt), attempt=attempt)
     return waiting if child.pods else _podless(child.job, waiting, now)
 
 
@@ -187,7 +186,7 @@ def _podless(job: ChildJob, waiting: ChildView, now: datetime) -> ChildView:
 
 
 def _starting(pod: ChildPod, attempt: str, now: datetime) -> ChildView:
-    reason, message = Reason.RETRYING if attempt else Reason.TRAINER_STARTING, ""
+    reason, message = _starting_reason(attempt), ""
     patience = UNSCHEDULABLE_PATIENCE if pod.unschedulable is not None else CREATING_PATIENCE
     left = (patience - (now - clock.parse(pod.created_at))).total_seconds()
     if pod.waiting_reason in _PULL_FAILURES:
@@ -219,6 +218,11 @@ def _attempt(child: Child) -> str:
     if last.failure_class == "Preempted":
         return f"again after {last.reason}"
     return f"{_count(child.job)} after {last.reason}"
+
+
+def _starting_reason(attempt: str) -> Reason:
+    """One that was preempted has not failed: it goes on."""
+    return Reason.RETRYING if attempt.startswith("attempt") else Reason.TRAINER_STARTING
 
 
 def _count(job: ChildJob) -> str:

@@ -50,6 +50,8 @@ def _feed(registry: kopf.OperatorRegistry, intake: Intake, resource: Resource, s
     @kopf.on.event(*selector, registry=registry, id=resource)
     async def take(event: kopf.RawEvent, **_: Any) -> None:
         if event["type"] == "DELETED":
+            # With its last state, which may have had no event of its own.
+            intake.take(resource, event["object"])
             intake.forget(resource, event["object"]["metadata"]["uid"])
         else:
             intake.take(resource, event["object"])

@@ -43,6 +43,14 @@ def joining(queue: str) -> QueueView:
     return QueueView(name=queue, reason=Reason.QUEUED, message=f"Waiting in queue {queue}")
 
 
+def left(view: QueueView) -> QueueView:
+    """The view of a Job that its user has suspended."""
+    message = f"Taken out of queue {view.name} while the job is suspended"
+    return QueueView(
+        name=view.name, workload=view.workload, reason=Reason.SUSPENDED_BY_USER, message=message, waiting=False
+    )
+
+
 def queue_view(child: Child, now: datetime) -> QueueView | None:
     """How an unfinished Job stands with Kueue; None if Kueue has no say in it."""
     if not child.queued:
@@ -59,9 +67,9 @@ def _unnoticed(child: Child, now: datetime) -> QueueView:
         return QueueView(
             name=job.queue, reason=Reason.ADMITTED, message=f"Queue {job.queue} lets it run", waiting=False
         )
-    left = (PATIENCE - (now - clock.parse(job.created_at))).total_seconds()
-    if left > 0:
-        return replace(joining(job.queue), recheck_after=left)
+    patience = (PATIENCE - (now - clock.parse(job.created_at))).total_seconds()
+    if patience > 0:
+        return replace(joining(job.queue), recheck_after=patience)
     message = (
         f"Kueue takes no notice of Job {job.name} in queue {job.queue}: it does not run, it does not manage namespace "
         f"{job.namespace}, or there is no WorkloadPriorityClass of the name; or this operator does not look at "
@@ -83,13 +91,15 @@ def _seen(child: Child, workload: Workload, now: datetime) -> QueueView:
 
 
 def _inactive(workload: Workload) -> QueueView:
-    out = QueueView(name=workload.queue, reason=Reason.SUSPENDED_BY_USER, message="", waiting=False)
     if workload.paused:
-        return replace(out, message=f"Taken out of queue {workload.queue} while the job is suspended")
+        # Its user has resumed the job, and it is about to be put back.
+        return joining(workload.queue)
     words = workload.evicted.message if workload.evicted is not None else "The workload is deactivated"
     patch = f'kubectl patch workload {workload.name} --type=merge -p \'{{"spec":{{"active":true}}}}\''
     message = f"Taken out of queue {workload.queue}, not by this operator: {words}. To put it back: {patch}"
-    return replace(out, reason=Reason.DEACTIVATED, message=message, words=words, stalled=True)
+    return QueueView(
+        name=workload.queue, reason=Reason.DEACTIVATED, message=message, words=words, waiting=False, stalled=True
+    )
 
 
 def _evicted(child: Child, workload: Workload, evicted: Verdict) -> QueueView:
@@ -104,15 +114,16 @@ def _evicted(child: Child, workload: Workload, evicted: Verdict) -> QueueView:
 
 
 def _admitted(child: Child, workload: Workload, admitted: Verdict, now: datetime) -> QueueView:
-    message = f"Queue {workload.queue} lets it run"
+    # The time tells one admission from the next, or the second would not be recorded as an event.
+    message = f"Queue {workload.queue} lets it run since {admitted.since}"
     view = QueueView(
         name=workload.queue, reason=Reason.ADMITTED, message=message, words=admitted.message, waiting=False
     )
     if not child.job.suspended:
         return view
-    left = (PATIENCE - (now - clock.parse(admitted.since))).total_seconds()
-    if left > 0:
-        return replace(view, recheck_after=left)
+    patience = (PATIENCE - (now - clock.parse(admitted.since))).total_seconds()
+    if patience > 0:
+        return replace(view, recheck_after=patience)
     message = (
         f"Kueue has held quota for Workload {workload.name} since {admitted.since}, but Job {child.job.name} is still "
         f"suspended: look at the log of Kueue's controller. To queue it anew: kubectl delete workload {workload.name}"
@@ -129,7 +140,8 @@ def _reserved(workload: Workload) -> QueueView:
 def _waiting(child: Child, workload: Workload) -> QueueView:
     place = _place(child, workload)
     why = workload.waiting
-    if why is None or not why.message:
+    if why is None or not why.message or "deactivated" in why.message:
+        # Kueue has not looked at it yet, or not since it was put back.
         return QueueView(name=workload.queue, reason=Reason.QUEUED, message=place)
     reason = _reason(why)
     stalled = reason in (Reason.QUEUE_NOT_FOUND, Reason.INADMISSIBLE, Reason.EXCEEDS_QUOTA)
@@ -149,6 +161,8 @@ def _reason(why: Verdict) -> Reason:
             return Reason.QUEUE_NOT_FOUND
         is_stopped = any(word in why.message for word in ("inactive", "stopped"))
         return Reason.QUEUE_STOPPED if is_stopped else Reason.INADMISSIBLE
+    if "unavailable in ClusterQueue" in why.message:
+        return Reason.INADMISSIBLE
     if why.reason == "ExceedsMaxQuota" or "maximum capacity" in why.message:
         return Reason.EXCEEDS_QUOTA
     return Reason.WAITING_FOR_QUOTA

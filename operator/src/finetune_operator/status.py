@@ -153,12 +153,12 @@ def _queue(before: FinetuneJobStatus, step: Step) -> QueueStatus | None:
     view = step.queue
     if view is None:
         ended = before.queue if step.terminal else None
-        return ended.model_copy(update={"position": None, "message": ""}) if ended is not None else None
+        return ended.model_copy(update={"position": None, "message": None}) if ended is not None else None
     return QueueStatus(
         name=view.name,
         workload=clip(view.workload, NOTE) if view.workload is not None else None,
         position=view.position,
-        message=clip(view.words, NOTE),
+        message=clip(view.words, NOTE) or None,
     )
 
 

@@ -69,7 +69,7 @@ def _no_queue_words(status: FinetuneJobStatus) -> FinetuneJobStatus:
     """They stand in the condition too."""
     if status.queue is None:
         return status
-    return status.model_copy(update={"queue": status.queue.model_copy(update={"message": ""})})
+    return status.model_copy(update={"queue": status.queue.model_copy(update={"message": None})})
 
 
 def _no_reasons(status: FinetuneJobStatus) -> FinetuneJobStatus:

@@ -1,8 +1,10 @@
 """The real Kueue, installed on demand: its controller compiled from its module, its chart taken from the same module.
 
 Only namespaces with `NAMESPACE_LABEL` are its: its webhooks then stand in nobody else's way, not even while it is down.
+It stays until the cluster is purged.
 """
 
+import json
 import subprocess
 from typing import Final
 
@@ -53,16 +55,11 @@ def install(layout: Layout, facts: Facts) -> None:
         },
         "managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(_CONFIGURATION)},
     }
+    _clear_interrupted_release(facts)
     chart = module_folder(KUEUE) / "charts" / "kueue"
     with step(f"install Kueue {pinned_version(KUEUE)}"):
         arguments = ("upgrade", "--install", RELEASE, str(chart), "--create-namespace", "--wait", "--timeout=5m")
         _helm(facts, *arguments, "--values=-", stdin=yaml.safe_dump(values))
-
-
-def uninstall(facts: Facts) -> None:
-    """Remove Kueue with its queues and Workloads; Jobs that it held stay suspended."""
-    with step("uninstall Kueue"):
-        _helm(facts, "uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout=5m")
 
 
 def _push_image(layout: Layout, facts: Facts) -> str:
@@ -79,8 +76,16 @@ def _push_image(layout: Layout, facts: Facts) -> str:
     return f"{facts.registry}/{_REPOSITORY}:{tag}"
 
 
-def _helm(facts: Facts, *arguments: str, stdin: str = "") -> None:
+def _clear_interrupted_release(facts: Facts) -> None:
+    """Helm refuses to go on from an install that was cut off."""
+    known = json.loads(_helm(facts, "list", "--all", "--output=json"))
+    if any(release["name"] == RELEASE and release["status"].startswith("pending-") for release in known):
+        _helm(facts, "uninstall", RELEASE, "--wait", "--timeout=2m")
+
+
+def _helm(facts: Facts, *arguments: str, stdin: str = "") -> str:
     command = (str(facts.binaries / "helm"), f"--kubeconfig={facts.kubeconfig}", f"--namespace={NAMESPACE}", *arguments)
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"helm {arguments[0]} {RELEASE} failed:\n{done.stderr.strip()[-2000:]}")
+        raise RuntimeError(f"helm {arguments[0]} failed:\n{done.stderr.strip()[-2000:]}")
+    return done.stdout

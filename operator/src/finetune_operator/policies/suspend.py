@@ -11,6 +11,7 @@ from typing import Final
 from finetune_api.conditions import Reason
 from finetune_operator.actions import Action, DeleteJob, SetActive, SuspendJob
 from finetune_operator.observe import Child, Observed
+from finetune_operator.queue_view import left
 from finetune_operator.step import Step
 
 STOPPING: Final = "Stopping: waiting for the pod to save its state and end"
@@ -23,7 +24,9 @@ def stop(step: Step, observed: Observed) -> Step:
         return step
     children = [child for child in (observed.preflight, observed.train) if child is not None]
     actions = tuple(action for child in children for action in _suspend(child))
-    calm = replace(step, reason=Reason.SUSPENDED_BY_USER, stalled=False, lost_report=False, recheck_after=None)
+    queue = left(step.queue) if step.queue is not None else None
+    reason = Reason.SUSPENDED_BY_USER
+    calm = replace(step, reason=reason, queue=queue, stalled=False, lost_report=False, recheck_after=None)
     if any(_is_active(child) for child in children):
         return replace(calm, message=STOPPING, actions=actions)
     return replace(calm, phase="Suspended", message=STOPPED, actions=actions)
