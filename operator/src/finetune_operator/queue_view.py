@@ -163,6 +163,8 @@ def _reason(why: Verdict) -> Reason:
         return Reason.QUEUE_STOPPED if is_stopped else Reason.INADMISSIBLE
     if "unavailable in ClusterQueue" in why.message:
         return Reason.INADMISSIBLE
-    if why.reason == "ExceedsMaxQuota" or "maximum capacity" in why.message:
+    # Of several flavors one may be too small for ever, and another merely full.
+    is_too_much = "maximum capacity" in why.message and "unused quota" not in why.message
+    if why.reason == "ExceedsMaxQuota" or is_too_much:
         return Reason.EXCEEDS_QUOTA
     return Reason.WAITING_FOR_QUOTA

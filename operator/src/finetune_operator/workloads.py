@@ -17,7 +17,7 @@ GROUP: Final = "kueue.x-k8s.io"
 VERSION: Final = "v1beta2"
 """Served since Kueue 0.15."""
 PLURAL: Final = "workloads"
-WORDS: Final = 240
+WORDS: Final = 480
 """Most that is kept of one message of Kueue's."""
 
 _IDS: Final = re.compile(r" \(UID: [^)]*\)|; preemptor path: .*", re.DOTALL)
