@@ -115,7 +115,7 @@ def check_nothing_is_trained_twice(status: dict[str, Any]) -> None:
     assert last["outcome"] == "Succeeded"
     assert [attempt["lostSteps"] for attempt in stopped] == [0] * len(stopped)
     for before, after in zip(stopped, status["attempts"][1:], strict=True):
-        assert after["resumedFromStep"] == before["savedStep"] == before["step"]
+        assert after["resumedFromStep"] == before["savedStep"] >= before["step"]
 
 
 @pytest.mark.slow(name="preempted by Kueue", minutes=4)

@@ -30,6 +30,8 @@ COLUMNS: Final = (
     ("Result", "string", ".status.evaluation.summary", 0),
     ("Gates", "string", '.status.conditions[?(@.type=="GatePassed")].status', 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Queue", "string", ".status.queue.name", 1),
+    ("Place", "integer", ".status.queue.position", 1),
     ("Model", "string", ".spec.model.uri", 1),
     ("Message", "string", ".status.message", 1),
 )
