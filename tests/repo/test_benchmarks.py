@@ -11,7 +11,8 @@ from tiny_model import make_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
-ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'operator/src'}:{ROOT / 'trainer_image/src'}:{ROOT}"}
+PARTS = ("operator/src", "trainer_image/src", "tests/support", ".")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in PARTS)}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
