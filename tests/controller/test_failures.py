@@ -14,6 +14,11 @@ from finetune_operator.observe import Child
 TAKEN = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]
 DIVERGED = o.failed_report("train", "Diverged", "Diverged", "loss is nan at step 12")
 
+
+def deleted(pod: o.Raw) -> o.Raw:
+    return {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": o.END}}
+
+
 PODS: dict[str, tuple[o.Raw, str, str, str]] = {
     "the cluster's word comes before the exit code": (
         o.ended("train", 11, conditions=TAKEN),
@@ -49,7 +54,7 @@ PODS: dict[str, tuple[o.Raw, str, str, str]] = {
         o.ended("train", 137),
         "Infrastructure",
         "Internal",
-        "exit code 137, Error",
+        "exit code 137, SIGKILL, Error",
     ),
     "a code of the table without a report keeps its class": (
         o.ended("train", 12),
@@ -64,11 +69,29 @@ PODS: dict[str, tuple[o.Raw, str, str, str]] = {
         "Internal",
         "Segmentation fault",
     ),
-    "an evicted pod has no container to ask": (
-        o.pod("train", phase="Failed", reason="Evicted", message="work exceeds its size limit"),
+    "a pod that was evicted for its own disk asks for a larger one": (
+        o.pod("train", phase="Failed", reason="Evicted", message='Usage of EmptyDir volume "work" exceeds the limit'),
+        "Settings",
+        "ScratchFull",
+        "EmptyDir volume",
+    ),
+    "a pod that was evicted otherwise has no container to ask": (
+        o.pod("train", phase="Failed", reason="Evicted", message="The node was low on resource: inodes"),
         "Infrastructure",
         "Internal",
-        "Evicted): work exceeds its size limit",
+        "Evicted): The node was low on resource",
+    ),
+    "a pod that was deleted before its trainer could listen was taken away": (
+        deleted(o.ended("train", 143)),
+        "Preempted",
+        "Disrupted",
+        "it was deleted",
+    ),
+    "a crash is told by its signal": (
+        o.ended("train", 139),
+        "Infrastructure",
+        "Internal",
+        "exit code 139, SIGSEGV",
     ),
 }
 
@@ -79,6 +102,11 @@ def test_failure(raw: o.Raw, failure_class: str, reason: str, says: str) -> None
     assert (found.failure_class, found.reason) == (failure_class, reason)
     assert says in found.message
     assert found.advice
+
+
+def test_a_failure_says_where_it_happened() -> None:
+    found = failure_of(parse_pod(o.ended("train", 139)))
+    assert (found.container, found.node) == ("tune-train-0-abcde/trainer", "node-1")
 
 
 def test_the_advice_on_memory_fits_the_pod() -> None:

@@ -24,16 +24,26 @@ SCENARIOS = {
         reason="Pending",
     ),
     "a refused Job stalls and is tried again": Scenario(
-        refusals=refused("preflight", RefusalKind.REFUSED, "exceeded quota"),
+        refusals=refused("preflight", RefusalKind.REFUSED, "exceeded quota: small"),
+        phase="Pending",
+        reason="QuotaExceeded",
+        says="exceeded quota",
+    ),
+    "a policy's refusal is told apart from a quota's": Scenario(
+        refusals=refused("preflight", RefusalKind.REFUSED, 'admission webhook "w" denied the request: no'),
+        phase="Pending",
+        reason="AdmissionDenied",
+    ),
+    "any other refusal too": Scenario(
+        refusals=refused("preflight", RefusalKind.REFUSED, "Job is invalid"),
         phase="Pending",
         reason="CreateRefused",
-        says="exceeded quota",
     ),
     "a refused training Job leaves the job validated": Scenario(
         status=VALIDATED,
-        refusals=refused("train", RefusalKind.REFUSED, "exceeded quota"),
+        refusals=refused("train", RefusalKind.REFUSED, "exceeded quota: small"),
         phase="Starting",
-        reason="CreateRefused",
+        reason="QuotaExceeded",
         says="refused the train Job: exceeded quota",
     ),
 }

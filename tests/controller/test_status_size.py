@@ -128,9 +128,12 @@ LONGEST: o.Raw = {
         "retryable": False,
         "reportUri": URI,
         "exitCode": 137,
+        "container": f"{NAME}/trainer",
+        "node": NAME,
     },
     "startedAt": o.START,
     "finishedAt": o.END,
+    "runSeconds": 10**8,
     "gpuSeconds": 10**9,
 }
 

@@ -12,85 +12,25 @@ from api_server import AUDIT_LOG
 from audit import writes
 from kubectl import Kubectl, KubectlError
 from operator_process import OperatorProcess
+from played_job import (
+    children,
+    end,
+    live_pod,
+    play,
+    reasons,
+    run_to_completion,
+    settled,
+    start,
+    status,
+    submit,
+    suspend,
+    until_phase,
+)
 
 from finetune_api.names import MANAGER, SUSPENDED_BY
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 
 pytestmark = pytest.mark.cluster
-
-
-def submit(team: Kubectl, name: str = o.NAME, **spec: Any) -> None:
-    metadata = {"name": name, "namespace": team.namespace}
-    base = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FinetuneJob", "metadata": metadata}
-    team.apply({**base, "spec": {**o.SPEC, **spec}})
-
-
-def status(team: Kubectl, name: str = o.NAME) -> Any:
-    found = team.get("ftj", name)
-    return (found or {}).get("status", {})
-
-
-def children(team: Kubectl, name: str = o.NAME) -> list[Any]:
-    return team.items("jobs", "-l", f"finetune.dev/job={name}")
-
-
-def live_pod(team: Kubectl, kind: str, name: str = o.NAME) -> Any:
-    pods = team.items("pods", "-l", f"finetune.dev/job={name},finetune.dev/kind={kind}")
-    return next((pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")), None)
-
-
-def until_phase(team: Kubectl, phase: str, name: str = o.NAME) -> Any:
-    def reached() -> Any:
-        found = status(team, name)
-        return found if found.get("phase") == phase else None
-
-    return team.wait(f"{name} is {phase}", reached, timeout=30, interval=0.2, explain=f"ftj {name}")
-
-
-def play(team: Kubectl, kind: str, state: o.Raw, phase: str, name: str = o.NAME) -> Any:
-    """Be scheduler and kubelet of the child's live pod: wait for it, bind it, write its container's state."""
-    pod = team.wait(f"pod of {kind}", lambda: live_pod(team, kind, name), timeout=30, interval=0.2, explain="jobs,pods")
-    if "nodeName" not in pod["spec"]:
-        bind(team, pod)
-    container = {"name": "trainer", "state": state, "ready": False, "restartCount": 0, "image": "i", "imageID": "i"}
-    patch = json.dumps({"status": {"phase": phase, "containerStatuses": [container]}})
-    team.run("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
-    return pod
-
-
-def bind(team: Kubectl, pod: Any) -> None:
-    """To a node that is not there: a pod without a node would not be asked to stop but deleted at once."""
-    name = pod["metadata"]["name"]
-    target = {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-    path = f"/api/v1/namespaces/{team.namespace}/pods/{name}/binding"
-    team.run("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
-
-
-def start(team: Kubectl, kind: str, name: str = o.NAME) -> Any:
-    return play(team, kind, {"running": {"startedAt": o.START}}, "Running", name)
-
-
-def end(team: Kubectl, kind: str, code: int, message: str, name: str = o.NAME) -> Any:
-    terminated = {"exitCode": code, "message": message, "startedAt": o.START, "finishedAt": o.END, "reason": "Ended"}
-    return play(team, kind, {"terminated": terminated}, "Failed" if code else "Succeeded", name)
-
-
-def run_to_completion(team: Kubectl, name: str = o.NAME) -> Any:
-    end(team, "preflight", 0, o.passed(), name)
-    start(team, "train", name)
-    until_phase(team, "Running", name)
-    end(team, "train", 0, o.trained(), name)
-    return until_phase(team, "Complete", name)
-
-
-def reasons(found: Any) -> dict[str, tuple[str, str]]:
-    return {c["type"]: (c["status"], c["reason"]) for c in found["conditions"]}
-
-
-def settled(team: Kubectl, seconds: float = 2) -> None:
-    """Give an operator that would do something wrong the time to do it."""
-    time.sleep(seconds)
 
 
 def test_a_job_goes_from_data_to_adapter(team: Kubectl, operator: OperatorProcess) -> None:
@@ -321,10 +261,6 @@ def test_suspending_takes_the_pod_away_and_resuming_brings_another(team: Kubectl
     assert reasons(done)["Suspended"] == ("False", "Resumed")
 
 
-def suspend(team: Kubectl, value: bool) -> None:
-    team.run("patch", "ftj", o.NAME, "--type=merge", "-p", json.dumps({"spec": {"suspend": value}}))
-
-
 def test_a_job_suspended_from_the_start_creates_nothing_until_resumed(team: Kubectl, operator: OperatorProcess) -> None:
     submit(team, suspend=True)
     until_phase(team, "Suspended")
@@ -352,7 +288,7 @@ def test_a_quota_that_refuses_the_job_is_told_and_tried_again(team: Kubectl, ope
     )
     submit(team)
     told = team.wait("refusal is told", lambda: "quota" in status(team).get("message", "") and status(team), timeout=30)
-    assert reasons(told)["Stalled"] == ("True", "CreateRefused")
+    assert reasons(told)["Stalled"] == ("True", "QuotaExceeded")
     team.run("delete", "resourcequota", "none")
     team.wait("Job is created", lambda: children(team), timeout=60)
     assert "Stalled" not in reasons(until_phase(team, "Validating"))

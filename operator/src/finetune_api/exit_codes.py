@@ -1,6 +1,7 @@
-"""Exit codes of the trainer, and what Kubernetes does about each: the one rule table.
+"""How a job can fail, and what follows: the one rule table.
 
-The table becomes the child Job's `podFailurePolicy` and the classification in status; the docs print it.
+The table becomes the child Job's `podFailurePolicy`, what the operator ends itself, and the classification in status;
+docs/failures.md prints it.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,16 @@ from enum import IntEnum
 from typing import Final, Literal
 
 FailureClass = Literal[
-    "Settings", "Data", "Credentials", "OutOfMemory", "Diverged", "Gates", "Infrastructure", "Preempted"
+    "Settings",
+    "Data",
+    "Credentials",
+    "OutOfMemory",
+    "Diverged",
+    "Gates",
+    "Infrastructure",
+    "Preempted",
+    "Cluster",
+    "Limits",
 ]
 
 
@@ -28,30 +38,41 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What an exit code means and what follows."""
+    """What a class of failure means and what follows."""
 
-    code: ExitCode
+    code: ExitCode | None = None
+    """What the trainer ends with; None for what the operator finds itself."""
     failure_class: FailureClass
     action: Literal["FailJob", "Count", "Ignore"]
     """podFailurePolicy: FailJob ends the job, Count uses up a retry, Ignore tries again for free."""
     meaning: str
+    most: int | None = None
+    """Attempts that may end so, however many retries are left."""
 
     @property
     def retryable(self) -> bool:
-        """Whether another attempt may help."""
-        return self.action != "FailJob"
+        """Whether trying again unchanged may help."""
+        return self.action != "FailJob" and self.most is None
 
 
 RULES: Final = (
     Rule(code=ExitCode.SETTINGS, failure_class="Settings", action="FailJob", meaning="the spec cannot work as written"),
     Rule(code=ExitCode.DATA, failure_class="Data", action="FailJob", meaning="the data cannot be used"),
     Rule(code=ExitCode.CREDENTIALS, failure_class="Credentials", action="FailJob", meaning="S3 refused the job"),
-    Rule(code=ExitCode.OUT_OF_MEMORY, failure_class="OutOfMemory", action="FailJob", meaning="memory did not suffice"),
+    Rule(
+        code=ExitCode.OUT_OF_MEMORY,
+        failure_class="OutOfMemory",
+        action="Count",
+        meaning="memory of GPU or machine did not suffice",
+        most=2,
+    ),
     Rule(code=ExitCode.DIVERGED, failure_class="Diverged", action="FailJob", meaning="the loss is not finite or rises"),
     Rule(code=ExitCode.GATES_FAILED, failure_class="Gates", action="FailJob", meaning="a gate does not hold"),
     Rule(code=ExitCode.INFRASTRUCTURE, failure_class="Infrastructure", action="Count", meaning="worth another attempt"),
     Rule(code=ExitCode.PREEMPTED, failure_class="Preempted", action="Ignore", meaning="asked to stop, state saved"),
+    Rule(failure_class="Cluster", action="FailJob", meaning="the cluster cannot run the pod"),
+    Rule(failure_class="Limits", action="FailJob", meaning="a bound of spec.limits is reached"),
 )
 
-RULE_BY_CODE: Final = {int(rule.code): rule for rule in RULES}
+RULE_BY_CODE: Final = {int(rule.code): rule for rule in RULES if rule.code is not None}
 RULE_BY_CLASS: Final = {rule.failure_class: rule for rule in RULES}

@@ -265,7 +265,8 @@ class FailureStatus(Message):
     """Why the job failed and what to do."""
 
     failure_class: Word = Field(alias="class")
-    """Settings, Data, Credentials, OutOfMemory, Diverged, Gates, Infrastructure or Preempted."""
+    """Settings, Data, Credentials, OutOfMemory, Diverged, Gates, Infrastructure, Preempted, Cluster or Limits;
+    docs/failures.md tells what follows from each."""
     reason: Word
     """One word for machines."""
     message: Text
@@ -278,6 +279,10 @@ class FailureStatus(Message):
     """Where more is told: the data report of a failed preflight, else the trainer's report."""
     exit_code: int | None = None
     """The trainer's exit code."""
+    container: Word | None = None
+    """Pod and container that failed, `pod/container`."""
+    node: Word | None = None
+    """Node it was on."""
 
 
 class FinetuneJobStatus(Message):
@@ -326,5 +331,7 @@ class FinetuneJobStatus(Message):
     """When the first trainer pod started."""
     finished_at: Timestamp | None = None
     """When the job completed or failed."""
+    run_seconds: int = 0
+    """Seconds that ended attempts have run in all; suspension and preemption do not set it back."""
     gpu_seconds: int = 0
     """Seconds that requested GPUs were held, over all attempts."""

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from finetune_api.conditions import Reason
 from finetune_api.progress import Progress
-from finetune_api.status import AttemptStatus
+from finetune_api.status import AttemptStatus, FinetuneJobStatus
 from finetune_operator import clock
 from finetune_operator.children import ChildPod
 from finetune_operator.failures import WORD, clip, failure_of
@@ -59,6 +59,12 @@ def newly_finished(before: Iterable[AttemptStatus], after: Iterable[AttemptStatu
     return [attempt for attempt in after if attempt.finished_at is not None and attempt.uid not in ended]
 
 
+def held_seconds(attempts: Iterable[AttemptStatus]) -> int:
+    """Seconds that attempts which have ended ran."""
+    spans = ((attempt.started_at, attempt.finished_at) for attempt in attempts)
+    return sum(clock.seconds_between(start, end) for start, end in spans if start is not None and end is not None)
+
+
 def with_gpu_time(attempts: Iterable[AttemptStatus], gpus: int) -> list[AttemptStatus]:
     """The attempts; those that have ended with the time that they held so many GPUs."""
     return [_with_gpu_time(attempt, gpus) if gpus else attempt for attempt in attempts]
@@ -67,8 +73,18 @@ def with_gpu_time(attempts: Iterable[AttemptStatus], gpus: int) -> list[AttemptS
 def _with_gpu_time(attempt: AttemptStatus, gpus: int) -> AttemptStatus:
     if attempt.started_at is None or attempt.finished_at is None:
         return attempt
-    seconds = clock.seconds_between(attempt.started_at, attempt.finished_at)
-    return attempt.model_copy(update={"gpu_seconds": gpus * seconds})
+    return attempt.model_copy(update={"gpu_seconds": gpus * held_seconds([attempt])})
+
+
+def run_seconds(status: FinetuneJobStatus, child: Child | None, now: datetime) -> int:
+    """Seconds that a job's attempts have run by now, the one at work included."""
+    attempts = merge(status.attempts, child, suspended=False, now=now)
+    at_work = sum(
+        clock.seconds_between(attempt.started_at, clock.stamp(now))
+        for attempt in attempts
+        if attempt.finished_at is None and attempt.started_at is not None
+    )
+    return status.run_seconds + held_seconds(newly_finished(status.attempts, attempts)) + at_work
 
 
 def _attempt(pod: ChildPod) -> AttemptStatus:

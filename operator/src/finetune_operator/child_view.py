@@ -6,14 +6,17 @@ from enum import StrEnum
 from typing import Final
 
 from finetune_api.conditions import Reason
+from finetune_api.exit_codes import ExitCode
 from finetune_api.report import TrainerReport
 from finetune_api.status import FailureStatus
 from finetune_operator import clock
 from finetune_operator.children import ChildJob, ChildPod
 from finetune_operator.failures import failure, failure_of
 from finetune_operator.observe import Child
+from finetune_operator.policies.hopeless import hopeless
 from finetune_operator.queue_view import PATIENCE as QUEUE_PATIENCE
 from finetune_operator.queue_view import QueueView, queue_view
+from finetune_operator.wait import Wait
 
 CREATING_PATIENCE: Final = timedelta(seconds=60)
 """After this long without a started container a volume is probably missing, which only the pod's events tell."""
@@ -66,6 +69,8 @@ class ChildView:
     """How it stands with Kueue, if Kueue has a say."""
     stalled: bool = False
     """Whether it cannot go on without somebody's help."""
+    wait: Wait | None = None
+    """What keeps it from running and may never end."""
     recheck_after: float | None = None
     """Seconds until time alone can change the view."""
 
@@ -79,6 +84,9 @@ def view(child: Child | None, spec_digest: str, now: datetime) -> ChildView:
         return ChildView(stand=Stand.SUCCEEDED, report=report)
     if child.job.deleting:
         return ChildView(stand=Stand.TERMINATING)
+    why = hopeless(child) if not child.job.finished else None
+    if why is not None:
+        return ChildView(stand=Stand.FAILED, failure=why)
     return _finished(child, now) if child.job.finished else _unfinished(child, now)
 
 
@@ -129,7 +137,8 @@ def _unfinished(child: Child, now: datetime) -> ChildView:
     if alive and alive[-1].running:
         return _running(queue, attempt)
     if queue is not None and (queue.waiting or queue.stalled):
-        return _queued(queue)
+        wait = Wait(reason=Reason.QUEUED, since=child.job.suspended_at, message=queue.message)
+        return replace(_queued(queue), wait=wait if queue.waiting else None)
     if child.job.suspended and not child.queued:
         return _suspended(child.job, now)
     seen = _pods(child, alive, attempt, now)
@@ -182,23 +191,44 @@ def _podless(job: ChildJob, waiting: ChildView, now: datetime) -> ChildView:
         f"Job {job.name} cannot create its pod: a quota, an admission rule or a missing service account "
         f"(kubectl describe job {job.name})"
     )
-    return replace(waiting, message=message)
+    wait = Wait(reason=Reason.POD_REFUSED, since=job.started_at, message=message)
+    return replace(waiting, message=message, wait=wait)
 
 
 def _starting(pod: ChildPod, attempt: str, now: datetime) -> ChildView:
-    reason, message = _starting_reason(attempt), ""
+    starting = ChildView(stand=Stand.STARTING, reason=_starting_reason(attempt), attempt=attempt)
+    since = pod.scheduled_at or pod.created_at
     patience = UNSCHEDULABLE_PATIENCE if pod.unschedulable is not None else CREATING_PATIENCE
-    left = (patience - (now - clock.parse(pod.created_at))).total_seconds()
+    left = (patience - (now - clock.parse(since))).total_seconds()
+    found = _obstacle(pod, is_late=left <= 0)
+    if found is not None:
+        reason, message = found
+        return _kept(starting, Wait(reason=reason, since=since, message=message))
+    if left > 0:
+        return replace(starting, recheck_after=left)
+    return replace(starting, message=_slow(pod))
+
+
+def _obstacle(pod: ChildPod, *, is_late: bool) -> tuple[Reason, str] | None:
+    """What keeps a pod from starting, where that may never end."""
+    told = f"{pod.waiting_reason}: {pod.waiting_message}"
     if pod.waiting_reason in _PULL_FAILURES:
-        reason, message = Reason.IMAGE_PULL_FAILED, f"{pod.waiting_reason}: {pod.waiting_message}"
-    elif pod.waiting_reason.endswith("Error"):
-        message = f"{pod.waiting_reason}: {pod.waiting_message}"
-    elif left <= 0 and pod.unschedulable is not None:
-        reason, message = Reason.UNSCHEDULABLE, f"Waiting for a node: {pod.unschedulable}"
-    elif left <= 0:
-        message = _slow(pod)
-    recheck = left if left > 0 else None
-    return ChildView(stand=Stand.STARTING, reason=reason, message=message, attempt=attempt, recheck_after=recheck)
+        return Reason.IMAGE_PULL_FAILED, told
+    if pod.waiting_reason.endswith("Error"):
+        return Reason.CONTAINER_NOT_STARTED, told
+    if is_late and pod.unschedulable is not None:
+        return Reason.UNSCHEDULABLE, f"Waiting for a node: {pod.unschedulable}"
+    if is_late and pod.node is not None and pod.prepared is False:
+        # Mounting comes before the pod's sandbox, pulling the image after it.
+        return Reason.VOLUME_MISSING, (
+            "The pod's volumes cannot be set up: a Secret or ConfigMap named in spec.storage does not exist in "
+            f"namespace {pod.namespace} (kubectl describe pod {pod.name})"
+        )
+    return None
+
+
+def _kept(starting: ChildView, wait: Wait) -> ChildView:
+    return replace(starting, reason=wait.reason, message=wait.message, wait=wait)
 
 
 def _slow(pod: ChildPod) -> str:
@@ -217,7 +247,9 @@ def _attempt(child: Child) -> str:
     last = failure_of(ended[-1])
     if last.failure_class == "Preempted":
         return f"again after {last.reason}"
-    return f"{_count(child.job)} after {last.reason}"
+    # The trainer finds the report of the attempt before in S3; a container that was killed leaves none.
+    smaller = child.job.kind == "train" and last.exit_code == ExitCode.OUT_OF_MEMORY
+    return f"{_count(child.job)} after {last.reason}" + (", with smaller micro-batches" if smaller else "")
 
 
 def _starting_reason(attempt: str) -> Reason:

@@ -50,6 +50,8 @@ class ChildJob:
     suspended: bool
     paused: bool
     """Whether it was this operator that suspended it."""
+    suspended_at: Timestamp
+    """Since when it is; when it was created, where that is not known."""
     complete: bool
     failed: bool
     """Whether the Job has ended as failed, not a count."""
@@ -89,11 +91,17 @@ class ChildPod:
     """Reason of the pod's DisruptionTarget condition, if the cluster took the pod away."""
     unschedulable: str | None
     """The scheduler's message while no node fits."""
+    scheduled_at: Timestamp | None
+    """When it got its node."""
+    prepared: bool | None
+    """Whether volumes and network are set up; None where the cluster does not tell."""
     waiting_reason: str
     waiting_message: str
     started_at: Timestamp | None
     finished_at: Timestamp | None
     exit_code: int | None
+    evicted: str
+    """The kubelet's message, if it evicted the pod."""
     ended_reason: str
     """The container's reason (OOMKilled, Error), else the pod's (Evicted)."""
     ended_message: str
@@ -138,6 +146,7 @@ def parse_job(raw: Raw) -> ChildJob:
         deleting="deletionTimestamp" in metadata,
         paused=SUSPENDED_BY in (metadata.get("annotations") or {}),
         suspended=bool(spec.get("suspend")),
+        suspended_at=conditions.get("Suspended", {}).get("lastTransitionTime") or metadata["creationTimestamp"],
         complete="Complete" in conditions,
         failed="Failed" in conditions,
         failed_pods=status.get("failed") or 0,
@@ -172,11 +181,14 @@ def parse_pod(raw: Raw) -> ChildPod:
         node=raw["spec"].get("nodeName"),
         disruption=_reason_if(conditions, "DisruptionTarget", "True"),
         unschedulable=_unschedulable(conditions),
+        scheduled_at=_since(conditions, "PodScheduled"),
+        prepared=_truth(conditions, "PodReadyToStartContainers"),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         started_at=running.get("startedAt") or ended.get("startedAt"),
         finished_at=ended.get("finishedAt"),
         exit_code=ended.get("exitCode"),
+        evicted=status.get("message", "") if status.get("reason") == "Evicted" else "",
         ended_reason=ended.get("reason") or status.get("reason", ""),
         ended_message=ended.get("message") or status.get("message", ""),
     )
@@ -202,6 +214,15 @@ def _container_state(status: Raw) -> Raw:
 def _reason_if(conditions: Raw, name: str, status: str) -> str | None:
     condition = conditions.get(name) or {}
     return condition.get("reason", name) if condition.get("status") == status else None
+
+
+def _since(conditions: Raw, name: str) -> Timestamp | None:
+    condition = conditions.get(name) or {}
+    return condition.get("lastTransitionTime") if condition.get("status") == "True" else None
+
+
+def _truth(conditions: Raw, name: str) -> bool | None:
+    return {"True": True, "False": False}.get((conditions.get(name) or {}).get("status", ""))
 
 
 def _unschedulable(conditions: Raw) -> str | None:

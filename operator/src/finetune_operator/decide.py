@@ -14,7 +14,7 @@ from finetune_operator.conditions import find
 from finetune_operator.events import Milestone, milestones
 from finetune_operator.failures import failure
 from finetune_operator.observe import FinetuneJob, Observed
-from finetune_operator.policies import preflight, suspend, training, ttl
+from finetune_operator.policies import deadline, leftover, preflight, run_time, suspend, training, ttl
 from finetune_operator.results import data_status
 from finetune_operator.settings import Settings
 from finetune_operator.status import next_status
@@ -37,7 +37,8 @@ def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settin
     if job.deleting:
         return Decision(status=job.status)
     if is_final(job.status):
-        return Decision(actions=ttl.clean_up(job, observed), status=_still(job))
+        actions: tuple[Action, ...] = (*leftover.remove(job, observed), *ttl.clean_up(job, observed))
+        return Decision(actions=actions, status=_still(job))
     step = _next_step(job, job.spec, observed, now, settings) if job.spec is not None else _malformed(job)
     image = job.status.image or (settings.trainer_image if step.actions else None)
     status = next_status(job, observed, step, image, now)
@@ -60,7 +61,9 @@ def _next_step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now:
         step = training.step(job, spec, job.status.data, observed=observed, now=now, settings=settings)
     else:
         step = _from_the_start(job, spec, observed, now, settings)
-    return suspend.stop(step, observed) if spec.suspend else step
+    if spec.suspend:
+        return suspend.stop(step, observed)
+    return run_time.bound(deadline.bound(step, job, spec.limits, now), job, spec, observed, now)
 
 
 def _from_the_start(

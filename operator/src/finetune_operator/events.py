@@ -33,7 +33,12 @@ _WARNINGS: Final = frozenset(
     {
         Reason.UNSCHEDULABLE,
         Reason.IMAGE_PULL_FAILED,
+        Reason.VOLUME_MISSING,
+        Reason.CONTAINER_NOT_STARTED,
         Reason.CREATE_REFUSED,
+        Reason.QUOTA_EXCEEDED,
+        Reason.ADMISSION_DENIED,
+        Reason.RUN_TIME_EXCEEDED,
         Reason.RETRYING,
         Reason.REPORT_LOST,
     }
@@ -87,10 +92,16 @@ def _milestones(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator
     yield from _gates(before, after)
     yield from _admission(before, after)
     old, new = _headline(before), _headline(after)
-    if new is None or new.reason in _UNREMARKABLE or (old is not None and old.reason == new.reason):
+    if new is None or new.reason in _UNREMARKABLE or (old is not None and _same(old, new)):
         return
     warning = new.type in (ConditionType.FAILED, ConditionType.STALLED) or new.reason in _WARNINGS
     yield Milestone(type="Warning" if warning else "Normal", reason=new.reason, note=new.message)
+
+
+def _same(old: Condition, new: Condition) -> bool:
+    """The same state; what kept a job from going on is told again when it has ended the job."""
+    ended = new.type == ConditionType.FAILED and old.type != new.type
+    return old.reason == new.reason and not ended
 
 
 def _gates(before: FinetuneJobStatus, after: FinetuneJobStatus) -> Iterator[Milestone]:

@@ -14,7 +14,7 @@ from finetune_api.status import (
     QueueStatus,
 )
 from finetune_operator import clock, results
-from finetune_operator.attempts import merge, newly_finished, with_gpu_time
+from finetune_operator.attempts import held_seconds, merge, newly_finished, with_gpu_time
 from finetune_operator.conditions import conditions, phase
 from finetune_operator.failures import NOTE, TEXT, clip
 from finetune_operator.observe import FinetuneJob, Observed
@@ -51,6 +51,7 @@ def next_status(
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
             "finished_at": _finished_at(attempts, step, now),
+            "run_seconds": before.run_seconds + held_seconds(newly_finished(before.attempts, attempts)),
             "gpu_seconds": before.gpu_seconds + _gpu_seconds(before, attempts),
         }
     )

@@ -1,12 +1,13 @@
 """What a policy concludes: where the job stands, what to do, what was learnt. Status is computed from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
 from finetune_api.status import FailureStatus, Phase
 from finetune_operator.actions import Action
 from finetune_operator.queue_view import QueueView
+from finetune_operator.wait import Wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +25,17 @@ class Step:
     reports: tuple[TrainerReport, ...] = ()
     """What was reported and this step takes into status, preflight's before training's."""
     failure: FailureStatus | None = None
+    wait: Wait | None = None
+    """What keeps it from going on, to be judged by the deadlines."""
     lost_report: bool = False
     """Whether the step runs a finished Job again for its report."""
     recheck_after: float | None = None
     """Seconds until time alone can change the step."""
+
+    def looked_at_after(self, seconds: float) -> "Step":
+        """The step, looked at again after that long at the latest."""
+        sooner = seconds if self.recheck_after is None else min(seconds, self.recheck_after)
+        return replace(self, recheck_after=sooner)
 
     @property
     def terminal(self) -> bool:

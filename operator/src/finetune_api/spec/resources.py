@@ -133,5 +133,13 @@ class Limits(Contract):
     grace_period_seconds: int | None = Field(default=None, ge=1, le=86400)
     """Time that a training pod has to save its state once it is asked to stop. Empty: by the size of a checkpoint, 2
     minutes to an hour."""
+    max_run_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """Training ends after running this long in all. Attempts add up; time in which the job is suspended, queued or
+    pending does not count. The trainer saves its state first. Empty: no bound."""
+    max_queue_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """The job fails once it has waited this long in its queue in one go. Empty: no bound."""
+    max_pending_seconds: int | None = Field(default=None, ge=1, le=31536000)
+    """The job fails once a pod could not start for this long. Empty: a day where a node or quota may come free, half an
+    hour where waiting seldom helps: an image that cannot be pulled, a missing Secret, a refusal by admission."""
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31536000)
     """Remove finished Jobs and pods this long after the result is in status. The FinetuneJob and its result stay."""

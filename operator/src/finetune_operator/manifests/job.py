@@ -84,7 +84,7 @@ def failure_rules() -> list[Manifest]:
     # First, whatever the exit code: a pod that the cluster took away is tried again for free.
     rules: list[Manifest] = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
     for action in ("FailJob", "Ignore"):
-        codes = sorted(int(rule.code) for rule in RULES if rule.action == action)
+        codes = sorted(int(rule.code) for rule in RULES if rule.action == action and rule.code is not None)
         on_codes = {"containerName": CONTAINER, "operator": "In", "values": codes}
         rules.append({"action": action, "onExitCodes": on_codes})
     return rules

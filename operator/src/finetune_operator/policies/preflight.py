@@ -60,6 +60,7 @@ def _waiting(seen: ChildView, child: Child | None, progress: Progress | None) ->
         actions=suspend.resume(child),
         queue=seen.queue,
         stalled=seen.stalled,
+        wait=seen.wait,
         recheck_after=seen.recheck_after,
     )
 

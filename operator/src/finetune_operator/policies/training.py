@@ -68,6 +68,7 @@ def _under_way(seen: ChildView, spec: FinetuneJobSpec, child: Child | None) -> S
         actions=suspend.resume(child),
         queue=seen.queue,
         stalled=seen.stalled,
+        wait=seen.wait,
         recheck_after=seen.recheck_after,
     )
 
