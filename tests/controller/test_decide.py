@@ -75,6 +75,7 @@ def test_gpu_time_of_ended_attempts_is_counted_once() -> None:
     first = decision(known)
     assert [attempt.gpu_seconds for attempt in first.status.attempts] == [600, None]
     assert first.status.gpu_seconds == 600
+    assert [attempt.gpu_seconds for attempt in first.status.attempts] == [600, None]
     assert decide_again(known, first).status.gpu_seconds == 600
 
 

@@ -302,7 +302,7 @@ class FinetuneJobStatus(Message):
     spec_digest: Word | None = None
     """Digest of the settings that decide the result."""
     image: Text | None = None
-    """Trainer image that this job uses in all its attempts."""
+    """Trainer image that this job uses in all its attempts, by digest once its first pod tells it."""
     progress: ProgressStatus | None = None
     """Where the trainer is."""
     data: DataStatus | None = None

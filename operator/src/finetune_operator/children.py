@@ -95,6 +95,8 @@ class ChildPod:
     """When it got its node."""
     prepared: bool | None
     """Whether volumes and network are set up; None where the cluster does not tell."""
+    image_id: str
+    """The trainer's image as the node knows it, by digest; empty before it is pulled."""
     waiting_reason: str
     waiting_message: str
     started_at: Timestamp | None
@@ -165,7 +167,8 @@ def parse_pod(raw: Raw) -> ChildPod:
     metadata, status = raw["metadata"], raw.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     owner = controller(metadata)
-    state = _container_state(status)
+    container = _container(status)
+    state = container.get("state") or {}
     waiting, running = state.get("waiting") or {}, state.get("running") or {}
     ended = state.get("terminated") or {}
     return ChildPod(
@@ -183,6 +186,7 @@ def parse_pod(raw: Raw) -> ChildPod:
         unschedulable=_unschedulable(conditions),
         scheduled_at=_since(conditions, "PodScheduled"),
         prepared=_truth(conditions, "PodReadyToStartContainers"),
+        image_id=container.get("imageID", ""),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         started_at=running.get("startedAt") or ended.get("startedAt"),
@@ -203,12 +207,9 @@ def controller(metadata: Raw) -> Owner | None:
     return None
 
 
-def _container_state(status: Raw) -> Raw:
-    for container in status.get("containerStatuses") or ():
-        if container["name"] == CONTAINER:
-            state: Raw = container.get("state") or {}
-            return state
-    return {}
+def _container(status: Raw) -> Raw:
+    own = (container for container in status.get("containerStatuses") or () if container["name"] == CONTAINER)
+    return next(own, {})
 
 
 def _reason_if(conditions: Raw, name: str, status: str) -> str | None:

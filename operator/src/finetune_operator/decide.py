@@ -13,6 +13,7 @@ from finetune_operator.actions import Action
 from finetune_operator.conditions import find
 from finetune_operator.events import Milestone, milestones
 from finetune_operator.failures import failure
+from finetune_operator.image import pinned
 from finetune_operator.observe import FinetuneJob, Observed
 from finetune_operator.policies import deadline, leftover, preflight, run_time, suspend, training, ttl
 from finetune_operator.results import data_status
@@ -40,7 +41,7 @@ def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settin
         actions: tuple[Action, ...] = (*leftover.remove(job, observed), *ttl.clean_up(job, observed))
         return Decision(actions=actions, status=_still(job))
     step = _next_step(job, job.spec, observed, now, settings) if job.spec is not None else _malformed(job)
-    image = job.status.image or (settings.trainer_image if step.actions else None)
+    image = pinned(job.status.image or (settings.trainer_image if step.actions else None), observed)
     status = next_status(job, observed, step, image, now)
     return Decision(
         actions=step.actions,

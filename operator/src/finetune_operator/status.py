@@ -28,6 +28,7 @@ def next_status(
     """The status after a step."""
     before = job.status
     attempts = _attempts(job, observed, now)
+    ended = newly_finished(before.attempts, attempts)
     status = before.model_copy(update={"attempts": attempts, "image": image, **_learnt(step.reports)})
     claims = conditions(
         before.conditions,
@@ -51,8 +52,8 @@ def next_status(
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
             "finished_at": _finished_at(attempts, step, now),
-            "run_seconds": before.run_seconds + held_seconds(newly_finished(before.attempts, attempts)),
-            "gpu_seconds": before.gpu_seconds + _gpu_seconds(before, attempts),
+            "run_seconds": before.run_seconds + held_seconds(ended),
+            "gpu_seconds": before.gpu_seconds + sum(attempt.gpu_seconds or 0 for attempt in ended),
         }
     )
     return fitted(whole)
@@ -167,7 +168,3 @@ def _finished_at(attempts: list[AttemptStatus], step: Step, now: datetime) -> st
     if not step.terminal:
         return None
     return (attempts[-1].finished_at if attempts else None) or clock.stamp(now)
-
-
-def _gpu_seconds(before: FinetuneJobStatus, attempts: list[AttemptStatus]) -> int:
-    return sum(attempt.gpu_seconds or 0 for attempt in newly_finished(before.attempts, attempts))
