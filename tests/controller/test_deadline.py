@@ -96,6 +96,13 @@ SCENARIOS = {
         phase="Failed",
         reason="Unschedulable",
     ),
+    "nor is a day waited for a node other than those that failed": Scenario(
+        status={**VALIDATED, "avoidedNodes": ["gpu-1"]},
+        jobs=(o.child_job("train", annotations={"finetune.dev/avoided-nodes": "gpu-1"}),),
+        pods=(pod("train", age=TOO_LONG, conditions=(LACK,)),),
+        phase="Failed",
+        reason="Unschedulable",
+    ),
     "volumes that cannot be mounted are told apart from a slow image": Scenario(
         status=VALIDATED,
         jobs=(TRAIN,),

@@ -6,7 +6,7 @@ from typing import Any
 import cluster_objects as o
 import pytest
 
-from finetune_operator.attempts import merge
+from finetune_operator.attempts import KEPT, merge
 from finetune_operator.children import parse_job, parse_pod
 from finetune_operator.failures import failure_of
 from finetune_operator.observe import Child
@@ -126,7 +126,7 @@ def child(*pods: o.Raw, **job: Any) -> Child:
     )
 
 
-def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_eight() -> None:
+def test_history_remembers_pods_that_are_gone_and_keeps_the_newest() -> None:
     now = datetime(2026, 1, 31, 13, tzinfo=UTC)
     first = merge([], child(o.ended("train", 20, name="first")), suspended=False, now=now)
     both = merge(first, child(o.running("train", name="second")), suspended=False, now=now)
@@ -136,7 +136,7 @@ def test_history_remembers_pods_that_are_gone_and_keeps_the_newest_eight() -> No
     ended = merge(both, child(conditions=(o.condition("Complete"),)), suspended=False, now=now)
     assert (ended[1].outcome, ended[1].finished_at) == ("Succeeded", o.END)
     many = merge(both, child(*(o.ended("train", 75, name=f"p{n}") for n in range(30))), suspended=False, now=now)
-    assert [a.pod for a in many] == [f"p{n}" for n in range(22, 30)]
+    assert [a.pod for a in many] == [f"p{n}" for n in range(30 - KEPT, 30)]
 
 
 def test_a_pod_that_has_left_a_full_history_does_not_come_back() -> None:

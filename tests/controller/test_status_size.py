@@ -133,6 +133,8 @@ LONGEST: o.Raw = {
     },
     "startedAt": o.START,
     "finishedAt": o.END,
+    "avoidedNodes": [NAME] * 2,
+    "failedAttempts": 20,
     "runSeconds": 10**8,
     "gpuSeconds": 10**9,
 }

@@ -85,6 +85,21 @@ def api_server(folder: Path) -> Iterator[Kubectl]:
 
 
 @contextmanager
+def scheduler(server: Kubectl, folder: Path) -> Iterator[None]:
+    """A scheduler for such a server, for as long as a test needs one."""
+    assert server.kubeconfig is not None
+    with _process(
+        folder,
+        cache_root() / "bin" / "kube-scheduler",
+        f"--kubeconfig={server.kubeconfig}",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={_free_ports(1)[0]}",
+    ):
+        yield
+
+
+@contextmanager
 def _process(folder: Path, *command: Any) -> Iterator[None]:
     name = Path(command[0]).name
     with (folder / f"{name}.log").open("wb") as log:

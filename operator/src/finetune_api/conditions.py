@@ -69,6 +69,8 @@ class Reason(StrEnum):
     """An attempt failed and another follows."""
     UNSCHEDULABLE = "Unschedulable"
     """No node can take the pod now."""
+    NODE_AVOIDED = "NodeAvoided"
+    """Attempts failed repeatedly on one node; the next one starts on another."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """The node cannot pull the image."""
     VOLUME_MISSING = "VolumeMissing"

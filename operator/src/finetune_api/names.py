@@ -17,6 +17,8 @@ PRIORITY_LABEL: Final = "kueue.x-k8s.io/priority-class"
 """Kueue's own: who is let in first, and who may be stopped for whom."""
 SUSPENDED_BY: Final = f"{GROUP}/suspended-by"
 """Annotation of a Job or Workload that the operator has suspended, so that it never ends another's suspension."""
+AVOIDED_NODES: Final = f"{GROUP}/avoided-nodes"
+"""Annotation of a child Job: names of nodes that its template leaves out, separated by commas."""
 SELECTOR: Final = {MANAGED_BY: MANAGER}
 CONTAINER: Final = "trainer"
 JOB_NAME_BYTES: Final = 61

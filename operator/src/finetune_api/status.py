@@ -321,6 +321,10 @@ class FinetuneJobStatus(Message):
     """The newest saved state."""
     attempts: list[AttemptStatus] = Field(default=[], max_length=20)
     """The newest starts of the trainer, oldest first."""
+    failed_attempts: int = 0
+    """Attempts that failed, of all child Jobs; preempted ones are not counted."""
+    avoided_nodes: list[Word] = Field(default=[], max_length=8)
+    """Nodes on which attempts failed repeatedly by a fault that the machine may have; later ones start elsewhere."""
     lost_reports: int = 0
     """Times a finished Job had to be run again because its report could not be read; it re-reports, not re-trains."""
     queue: QueueStatus | None = None

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from finetune_api import GROUP, KIND
 from finetune_api.base import Timestamp
-from finetune_api.names import CONTAINER, KIND_LABEL, QUEUE_LABEL, SUSPENDED_BY
+from finetune_api.names import AVOIDED_NODES, CONTAINER, KIND_LABEL, QUEUE_LABEL, SUSPENDED_BY
 from finetune_api.report import TrainerReport
 
 Raw = Mapping[str, Any]
@@ -65,6 +65,8 @@ class ChildJob:
     finished_at: Timestamp | None
     backoff_limit: int
     ttl_seconds: int | None
+    avoided_nodes: frozenset[str]
+    """Nodes that its pods are kept off because attempts failed there."""
 
     @property
     def finished(self) -> bool:
@@ -133,7 +135,7 @@ class ChildPod:
 def parse_job(raw: Raw) -> ChildJob:
     """A Job as the API server sends it."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
-    labels = metadata.get("labels") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
     end = conditions.get("Failed") or conditions.get("Complete") or {}
     return ChildJob(
@@ -159,6 +161,7 @@ def parse_job(raw: Raw) -> ChildJob:
         finished_at=end.get("lastTransitionTime"),
         backoff_limit=spec.get("backoffLimit", 6),
         ttl_seconds=spec.get("ttlSecondsAfterFinished"),
+        avoided_nodes=frozenset(filter(None, annotations.get(AVOIDED_NODES, "").split(","))),
     )
 
 

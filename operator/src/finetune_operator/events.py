@@ -40,6 +40,7 @@ _WARNINGS: Final = frozenset(
         Reason.ADMISSION_DENIED,
         Reason.RUN_TIME_EXCEEDED,
         Reason.RETRYING,
+        Reason.NODE_AVOIDED,
         Reason.REPORT_LOST,
     }
 )

@@ -18,6 +18,7 @@ from finetune_operator.attempts import held_seconds, merge, newly_finished, with
 from finetune_operator.conditions import conditions, phase
 from finetune_operator.failures import NOTE, TEXT, clip
 from finetune_operator.observe import FinetuneJob, Observed
+from finetune_operator.policies import bad_nodes
 from finetune_operator.status_size import fitted
 from finetune_operator.step import Step
 
@@ -52,6 +53,8 @@ def next_status(
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
             "finished_at": _finished_at(attempts, step, now),
+            "failed_attempts": before.failed_attempts + sum(attempt.outcome == "Failed" for attempt in ended),
+            "avoided_nodes": bad_nodes.avoided(before.avoided_nodes, attempts),
             "run_seconds": before.run_seconds + held_seconds(ended),
             "gpu_seconds": before.gpu_seconds + sum(attempt.gpu_seconds or 0 for attempt in ended),
         }

@@ -1,10 +1,12 @@
 """The child Job: one pod until it succeeds, with the exit codes' rule table as its failure policy."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from finetune_api import API_VERSION, KIND
 from finetune_api.exit_codes import RULES
 from finetune_api.names import (
+    AVOIDED_NODES,
     CONTAINER,
     JOB_LABEL,
     KIND_LABEL,
@@ -19,6 +21,7 @@ from finetune_api.names import (
 from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.resources import Scheduling
+from finetune_operator.manifests.avoid import avoiding
 from finetune_operator.manifests.grace import LEAST_SECONDS, grace_seconds
 from finetune_operator.manifests.labels import handed_down
 from finetune_operator.manifests.placement import placement, pod_annotations
@@ -42,7 +45,8 @@ def child_job(
     queue = queue_of(kind, spec, settings)
     grace = grace_seconds(spec.limits, job.status.estimate) if kind == "train" else LEAST_SECONDS
     pod = pod_spec(spec, request, image, settings, grace_seconds=grace)
-    annotations = spec.scheduling.annotations if kind == "train" else {}
+    avoided = job.status.avoided_nodes if kind == "train" else []
+    annotations = _annotations(kind, spec.scheduling, avoided)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -50,7 +54,7 @@ def child_job(
             "name": child_name(job.key.name, kind),
             "namespace": job.key.namespace,
             "labels": labels | _queue_labels(kind, spec, settings),
-            **({"annotations": dict(annotations)} if annotations else {}),
+            **({"annotations": annotations} if annotations else {}),
             "ownerReferences": [_owner(job)],
         },
         "spec": {
@@ -60,22 +64,29 @@ def child_job(
             "parallelism": 1,
             # Indexed, so that a rank is a completion index once a job spans several nodes.
             "completionMode": "Indexed",
-            "backoffLimit": _retries(kind, spec),
+            "backoffLimit": _retries(job, kind, spec),
             # Never two trainers of one job at a time: the successor starts when the predecessor is gone.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules()},
-            "template": _template(kind, spec.scheduling, labels, pod, queued=bool(queue)),
+            "template": _template(kind, spec.scheduling, labels, pod, queued=bool(queue), avoided=avoided),
         },
     }
 
 
-def _template(kind: Kind, wanted: Scheduling, labels: dict[str, str], pod: Manifest, *, queued: bool) -> Manifest:
+def _annotations(kind: Kind, wanted: Scheduling, avoided: Sequence[str]) -> dict[str, str]:
+    chosen = dict(wanted.annotations) if kind == "train" else {}
+    return chosen | ({AVOIDED_NODES: ",".join(avoided)} if avoided else {})
+
+
+def _template(
+    kind: Kind, wanted: Scheduling, labels: dict[str, str], pod: Manifest, *, queued: bool, avoided: Sequence[str]
+) -> Manifest:
     """Preflight runs anywhere; training where spec.scheduling says."""
     if kind == "preflight":
         return {"metadata": {"labels": labels}, "spec": pod}
     return {
         "metadata": {"labels": labels, "annotations": pod_annotations(wanted, queued=queued)},
-        "spec": {**pod, **placement(wanted, labels, queued=queued)},
+        "spec": avoiding({**pod, **placement(wanted, labels, queued=queued)}, avoided),
     }
 
 
@@ -90,8 +101,9 @@ def failure_rules() -> list[Manifest]:
     return rules
 
 
-def _retries(kind: Kind, spec: FinetuneJobSpec) -> int:
-    return PREFLIGHT_RETRIES if kind == "preflight" else spec.limits.retries
+def _retries(job: FinetuneJob, kind: Kind, spec: FinetuneJobSpec) -> int:
+    """What is left of them: a child Job that takes another's place does not begin to count anew."""
+    return PREFLIGHT_RETRIES if kind == "preflight" else max(0, spec.limits.retries - job.status.failed_attempts)
 
 
 def queue_of(kind: Kind, spec: FinetuneJobSpec, settings: Settings) -> str:

@@ -90,15 +90,18 @@ def bound(step: Step, job: FinetuneJob, limits: Limits, now: datetime) -> Step:
     if wait is None or step.terminal:
         return step
     rule = _BOUNDS[wait.reason]
-    seconds = _seconds(rule, limits)
+    seconds = _seconds(rule, limits, avoids_nodes=bool(job.status.avoided_nodes))
     if seconds is None:
         return step
     left = seconds - (now - _since(wait, job, now)).total_seconds()
     return step.looked_at_after(left) if left > 0 else failed(_too_late(wait, rule, seconds))
 
 
-def _seconds(rule: _Bound, limits: Limits) -> int | None:
+def _seconds(rule: _Bound, limits: Limits, *, avoids_nodes: bool) -> int | None:
     chosen = limits.max_queue_seconds if rule.field == "maxQueueSeconds" else limits.max_pending_seconds
+    if chosen is None and avoids_nodes and rule.seconds is not None:
+        # The only node that would take the pod may be one on which attempts failed.
+        return min(rule.seconds, HALF_AN_HOUR)
     return chosen if chosen is not None else rule.seconds
 
 

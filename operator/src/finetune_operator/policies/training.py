@@ -11,7 +11,7 @@ from finetune_api.status import DataStatus, FailureStatus, Phase
 from finetune_operator.child_view import ChildView, Stand, view
 from finetune_operator.failures import failure
 from finetune_operator.observe import Child, FinetuneJob, Observed
-from finetune_operator.policies import create, lost_report, suspend
+from finetune_operator.policies import bad_nodes, create, lost_report, suspend
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step, failed
 
@@ -39,7 +39,7 @@ def step(
         return _succeeded(seen.report)
     if seen.failure is not None:
         return _failed(seen, seen.failure, child)
-    return _under_way(seen, spec, child)
+    return bad_nodes.replace_job(_under_way(seen, spec, child), job, child)
 
 
 def _succeeded(report: TrainerReport) -> Step:
