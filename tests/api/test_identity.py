@@ -28,6 +28,7 @@ def digest(**changes: Any) -> str:
         {"method": {"lora": {"rank": 8}}},
         {"evaluation": {"fewShot": 0}},
         {"output": {"uri": "s3://team/elsewhere"}},
+        {"runId": "again"},
     ],
     ids=str,
 )

@@ -4,7 +4,10 @@ import cluster_objects as o
 import pytest
 from kubectl import Kubectl
 from operator_process import OperatorProcess
-from played_job import children, end, live_pod, play, start, status, submit, until_phase
+from played_job import children, end, live_pod, play, run_to_completion, settled, start, status, submit, until_phase
+
+from finetune_api.digest import spec_digest
+from finetune_api.spec.job import FinetuneJobSpec
 
 pytestmark = pytest.mark.cluster
 
@@ -42,6 +45,24 @@ def test_an_image_that_cannot_be_pulled_ends_the_job_and_its_pod(team: Kubectl, 
     assert "no such image (given up after 2s, limits.maxPendingSeconds)" in failed["message"]
     team.wait("Job is being removed", lambda: no_children(team), timeout=30)
     assert warnings(team) == ["ImagePullFailed"] * 2
+
+
+def test_a_finished_job_runs_again_for_another_run_id_only(team: Kubectl, operator: OperatorProcess) -> None:
+    submit(team)
+    first = run_to_completion(team)
+    former = {job["metadata"]["uid"] for job in children(team)}
+    submit(team, limits={"retries": 5})
+    settled(team, 1)
+    assert {job["metadata"]["uid"] for job in children(team)} == former
+    submit(team, runId="second")
+    team.wait("former Jobs are gone", lambda: not former & {job["metadata"]["uid"] for job in children(team)})
+    digest = spec_digest(FinetuneJobSpec.model_validate({**o.SPEC, "runId": "second"}))
+    end(team, "preflight", 0, o.passed().replace(o.DIGEST, digest))
+    end(team, "train", 0, o.trained().replace(o.DIGEST, digest))
+    done = until_phase(team, "Complete")
+    assert (done["runId"], done["specDigest"]) == ("second", digest)
+    assert done["attempts"][0]["uid"] != first["attempts"][0]["uid"]
+    assert len(done["attempts"]) == 1
 
 
 def test_a_container_killed_for_memory_twice_is_not_started_a_third_time(

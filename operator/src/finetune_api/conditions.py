@@ -31,6 +31,8 @@ class Reason(StrEnum):
 
     PENDING = "Pending"
     """Nothing has started yet."""
+    RERUN = "Rerun"
+    """spec.runId has changed: the job begins again."""
     PREFLIGHT_RUNNING = "PreflightRunning"
     """Data, model and storage are being checked on a CPU."""
     PREFLIGHT_PASSED = "PreflightPassed"

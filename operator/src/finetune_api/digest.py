@@ -21,7 +21,7 @@ def identity_settings(spec: FinetuneJobSpec) -> dict[str, Any]:
     found to be theirs; a default must therefore never change its meaning.
     """
     identity = spec.model_dump(
-        mode="json", include=set(IDENTITY), exclude=_EXECUTION, exclude_none=True, exclude_defaults=True
+        mode="json", include={*IDENTITY, "run_id"}, exclude=_EXECUTION, exclude_none=True, exclude_defaults=True
     )
     return _without_empty(identity)
 

@@ -12,6 +12,7 @@ runs/0001/merged/...             the whole model with the adapter merged in, whe
 runs/0001/promoted.json          what promoted.json was made to say, once it was
 runs/0001/report.json            full report; report.html, metrics.jsonl and examples.jsonl beside it
 evaluations/<key>/...            answers measured so far, for an attempt that goes on
+reruns/<runId>/...               all of this again, of a job with spec.runId, but for promoted.json
 checkpoints/0001-00000040/...    state after step 40, its manifest.json written last (or under spec.checkpoint.uri,
                                  where checkpoints/owner.json names the output that they belong to)
 """
@@ -25,19 +26,32 @@ class OutputLayout:
     """Keys of one job's output, as full URIs."""
 
     root: str
-    """`spec.output.uri` without a trailing slash."""
+    """`spec.output.uri` without a trailing slash, or the folder of a named run under it."""
     checkpoint_root: str
     """`spec.checkpoint.uri`, or else the root."""
     promoted_root: str
-    """`spec.output.promoteUri`, or else the root."""
+    """`spec.output.promoteUri`, or else the output's: the runs of a job improve one model."""
+    output_root: str
+    """`spec.output.uri` without a trailing slash."""
 
     @classmethod
     def of(
-        cls, output_uri: str, *, checkpoint_uri: str | None = None, promote_uri: str | None = None
+        cls,
+        output_uri: str,
+        *,
+        run_id: str | None = None,
+        checkpoint_uri: str | None = None,
+        promote_uri: str | None = None,
     ) -> "OutputLayout":
         """The layout under a user's output URI; `spec.checkpoint` and `spec.output` may lead elsewhere."""
-        root = output_uri.rstrip("/")
-        return cls(root, (checkpoint_uri or root).rstrip("/"), (promote_uri or root).rstrip("/"))
+        output = output_uri.rstrip("/")
+        folder = f"/reruns/{run_id}" if run_id else ""
+        return cls(
+            root=output + folder,
+            checkpoint_root=(checkpoint_uri or output).rstrip("/") + folder,
+            promoted_root=(promote_uri or output).rstrip("/"),
+            output_root=output,
+        )
 
     @property
     def manifest(self) -> str:
@@ -71,9 +85,9 @@ class OutputLayout:
     @property
     def neighbours(self) -> str:
         """Prefix that outputs side by side share: the folder that the output lies in, or else the output itself."""
-        bucket, _, key = self.root.removeprefix("s3://").partition("/")
+        bucket, _, key = self.output_root.removeprefix("s3://").partition("/")
         folder = key.rpartition("/")[0]
-        return f"s3://{bucket}/{folder}" if folder else self.root
+        return f"s3://{bucket}/{folder}" if folder else self.output_root
 
     @property
     def epochs(self) -> str:

@@ -299,6 +299,8 @@ class FinetuneJobStatus(Message):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """Aspects of the state, for machines."""
+    run_id: Word | None = None
+    """The spec.runId that this status speaks of."""
     spec_digest: Word | None = None
     """Digest of the settings that decide the result."""
     image: Text | None = None

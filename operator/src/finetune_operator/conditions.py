@@ -79,7 +79,7 @@ def phase(items: Sequence[Condition]) -> Phase:
     if word is not None:
         return word
     moving = find(items, ConditionType.RECONCILING)
-    is_moving = moving is not None and moving.status == "True" and moving.reason != Reason.PENDING
+    is_moving = moving is not None and moving.status == "True" and moving.reason not in (Reason.PENDING, Reason.RERUN)
     return "Validating" if is_moving else "Pending"
 
 

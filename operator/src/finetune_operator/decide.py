@@ -15,7 +15,7 @@ from finetune_operator.events import Milestone, milestones
 from finetune_operator.failures import failure
 from finetune_operator.image import pinned
 from finetune_operator.observe import FinetuneJob, Observed
-from finetune_operator.policies import deadline, leftover, preflight, run_time, suspend, training, ttl
+from finetune_operator.policies import deadline, leftover, preflight, rerun, run_time, suspend, training, ttl
 from finetune_operator.results import data_status
 from finetune_operator.settings import Settings
 from finetune_operator.status import next_status
@@ -37,6 +37,8 @@ def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settin
     """What follows from what is known."""
     if job.deleting:
         return Decision(status=job.status)
+    if rerun.is_wanted(job):
+        return _run_again(job, observed, now, settings)
     if is_final(job.status):
         actions: tuple[Action, ...] = (*leftover.remove(job, observed), *ttl.clean_up(job, observed))
         return Decision(actions=actions, status=_still(job))
@@ -49,6 +51,16 @@ def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settin
         milestones=milestones(job.status, status),
         recheck_after=step.recheck_after,
     )
+
+
+def _run_again(job: FinetuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
+    """The job as a new one, once its former run is gone from the cluster."""
+    fresh = rerun.afresh(job)
+    leaving = rerun.clear(job, observed)
+    if leaving is None:
+        return decide(fresh, observed, now, settings)
+    status = next_status(fresh, Observed(), leaving, None, now).model_copy(update={"run_id": job.status.run_id})
+    return Decision(actions=leaving.actions, status=status, milestones=milestones(job.status, status))
 
 
 def is_final(status: FinetuneJobStatus) -> bool:

@@ -63,7 +63,8 @@ def milestones(before: FinetuneJobStatus, after: FinetuneJobStatus) -> tuple[Mil
 
 def event(job: FinetuneJob, milestone: Milestone, now: datetime) -> dict[str, Any]:
     """A milestone as an Event about the FinetuneJob."""
-    content = "\n".join([job.uid, milestone.reason, milestone.note])
+    run = (job.spec.run_id if job.spec is not None else None) or ""
+    content = "\n".join([job.uid, run, milestone.reason, milestone.note])
     mark = hashlib.sha256(content.encode()).hexdigest()[:16]
     return {
         "apiVersion": "v1",

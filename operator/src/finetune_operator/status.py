@@ -45,6 +45,7 @@ def next_status(
             "phase": phase(claims),
             "message": clip(step.message, TEXT),
             "conditions": claims,
+            "run_id": job.spec.run_id if job.spec is not None else before.run_id,
             "spec_digest": spec_digest(job.spec) if job.spec is not None else before.spec_digest,
             "progress": _progress(before, observed, step),
             "checkpoint": _checkpoint(status, observed),

@@ -49,7 +49,12 @@ class Context:
     def layout(self) -> OutputLayout:
         """Where the output lies."""
         spec = self.request.spec
-        return OutputLayout.of(spec.output.uri, checkpoint_uri=spec.checkpoint.uri, promote_uri=spec.output.promote_uri)
+        return OutputLayout.of(
+            spec.output.uri,
+            run_id=spec.run_id,
+            checkpoint_uri=spec.checkpoint.uri,
+            promote_uri=spec.output.promote_uri,
+        )
 
     def identity(self, data_digest: str) -> Identity:
         """What decides the result."""

@@ -1,9 +1,9 @@
 """`spec` as a whole, and which of its sections are identity."""
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, JsonValue
+from pydantic import ConfigDict, JsonValue, StringConstraints
 
 from finetune_api.base import Contract, cel
 from finetune_api.spec.data import Data
@@ -17,6 +17,9 @@ IDENTITY: Final = ("model", "objective", "data", "method", "training", "evaluati
 
 FIXED: Final = (*IDENTITY, "storage", "checkpoint", "resources", "scheduling")
 """Sections that cannot change after creation; beyond identity, those that are baked into the child Jobs."""
+
+
+RunId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
 def _immutable(section: str) -> dict[str, JsonValue]:
@@ -103,5 +106,8 @@ class FinetuneJobSpec(Contract):
     """Where the training pod may run."""
     limits: Limits = Limits()
     """Bounds of the job's life."""
+    run_id: RunId | None = None
+    """Names a run. Another name runs the job again, a finished one too; nothing else does. The former result stays, and
+    the new one goes to `reruns/<runId>/` under output.uri. A run that is under way is stopped."""
     suspend: bool = False
     """Stop the job and release its resources; false goes on from the last checkpoint."""
