@@ -96,7 +96,8 @@ def make_job(
     context = Context(request, storage, work_dir, stop, draft, lambda: "2026-01-31T12:00:00Z")
     reporter = Reporter(io.StringIO(), work_dir / "metrics.jsonl")
     prepared = _prepare(name, spec, work_dir)
-    return Job(context, prepared, _settings(spec, prepared, parent), model_directory, saved, reporter, parent)
+    settings = _settings(spec, prepared, parent)
+    return Job(context, prepared, settings, spec.evaluation, model_directory, saved, reporter, parent)
 
 
 def _datasets(side: str) -> list[dict[str, str]]:

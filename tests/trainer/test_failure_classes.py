@@ -21,7 +21,47 @@ CASES = {
         ExitCode.OUT_OF_MEMORY,
         Reason.OUT_OF_MEMORY,
     ),
-    "a full disk": (OSError(errno.ENOSPC, "No space left"), ExitCode.SETTINGS, Reason.SETTINGS_INVALID),
+    "a full disk": (OSError(errno.ENOSPC, "No space left"), ExitCode.SETTINGS, Reason.SCRATCH_FULL),
+    "memory that a library of the GPU could not get": (
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ExitCode.OUT_OF_MEMORY,
+        Reason.OUT_OF_MEMORY,
+    ),
+    "a GPU that the image has no code for": (
+        RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with TORCH_USE"),
+        ExitCode.INFRASTRUCTURE,
+        Reason.GPU_UNSUPPORTED,
+    ),
+    "a driver that is too old": (
+        RuntimeError("The NVIDIA driver on your system is too old (found version 11040)."),
+        ExitCode.INFRASTRUCTURE,
+        Reason.GPU_UNSUPPORTED,
+    ),
+    "broken memory of a GPU": (
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+        ExitCode.INFRASTRUCTURE,
+        Reason.GPU_FAULT,
+    ),
+    "a kernel's fault is no GPU's": (
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        ExitCode.INFRASTRUCTURE,
+        Reason.INTERNAL,
+    ),
+    "a collective that failed": (
+        RuntimeError("NCCL error in: ProcessGroupNCCL.cpp:2251, unhandled system error, NCCL version 2.26.2"),
+        ExitCode.INFRASTRUCTURE,
+        Reason.COLLECTIVE_FAILED,
+    ),
+    "a collective that hung": (
+        RuntimeError("[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=42, OpType=ALLREDUCE)"),
+        ExitCode.INFRASTRUCTURE,
+        Reason.COLLECTIVE_FAILED,
+    ),
+    "a rank that is gone": (
+        torch.distributed.DistNetworkError("The client socket has failed to connect to tune-train-0:29500"),
+        ExitCode.INFRASTRUCTURE,
+        Reason.COLLECTIVE_FAILED,
+    ),
     "anything else": (ZeroDivisionError("division by zero"), ExitCode.INFRASTRUCTURE, Reason.INTERNAL),
 }
 
@@ -32,6 +72,11 @@ def test_every_error_has_a_class(error: Exception, code: ExitCode, reason: Reaso
     assert (failure.exit_code, failure.reason) == (code, reason)
     assert failure.message
     assert failure.advice
+
+
+def test_the_line_that_tells_is_shown_not_the_first() -> None:
+    error = RuntimeError("[1]: params[0] in this process\nncclSystemError: Socket recv failed\nException raised from x")
+    assert as_trainer_error(error).message.endswith("lost each other: ncclSystemError: Socket recv failed")
 
 
 def test_a_message_has_one_line_however_long_the_error() -> None:

@@ -16,6 +16,7 @@ from finetune_trainer.epoch import Epoch, claim
 from finetune_trainer.evaluate.keep import Machine, S3Keeper
 from finetune_trainer.fetch import fetch_model
 from finetune_trainer.forms import prove_forms, upload_form
+from finetune_trainer.frugal import portions
 from finetune_trainer.gates import judge, may_promote
 from finetune_trainer.gpu_use import gpu_use
 from finetune_trainer.lineage import lineage
@@ -62,6 +63,7 @@ def attempt(
     context.draft.add(epoch=epoch.number)
     claim_checkpoints(storage, layout)
     abort_stale_uploads(epoch)
+    at_once = portions(storage, layout, epoch.number, document.settings, spec.evaluation)
     parent = fetch_parent(storage, spec, context.work_dir)
     context.draft.add(lineage=lineage(storage, context.request, data_digest=identity.data_digest, parent=parent))
     LOG.info("downloading the base model")
@@ -81,7 +83,17 @@ def attempt(
         reporter.checkpoint(saved)
 
     with Uploads(checkpoints, on_saved) as uploads:
-        job = Job(context, prepared, document.settings, model_directory, uploads, reporter, parent, _keeper(context))
+        job = Job(
+            context,
+            prepared,
+            at_once.settings,
+            at_once.evaluation,
+            model_directory,
+            uploads,
+            reporter,
+            parent,
+            _keeper(context),
+        )
         tuned = tune(job)
     _free_memory()
     return _deliver(job, epoch, identity, tuned, list(verify_options))

@@ -2,13 +2,13 @@
 
 import errno
 import logging
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import InfrastructureError, OutOfMemoryError_, SettingsError, TrainerError
+from finetune_trainer.gpu_errors import gpu_fault, is_out_of_memory
 
 _MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4
@@ -19,15 +19,18 @@ def as_trainer_error(error: BaseException) -> TrainerError:
     """Classify what ended a run; what nobody foresaw is a fault of software or machine, worth another attempt."""
     if isinstance(error, TrainerError):
         return error
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return OutOfMemoryError_(
             reason=Reason.OUT_OF_MEMORY,
             message=f"memory did not suffice: {_first_line(error)}",
             advice="Lower training.microBatchTokens, evaluation.batchSize or data.maxTokens, or request more memory.",
         )
+    fault = gpu_fault(error)
+    if fault is not None:
+        return fault
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return SettingsError(
-            reason=Reason.SETTINGS_INVALID,
+            reason=Reason.SCRATCH_FULL,
             message="spec.resources.scratch: the scratch disk is full",
             advice="Raise spec.resources.scratch.",
         )
@@ -64,15 +67,6 @@ def secrets_in(directory: Path) -> list[str]:
     """The values of a mounted Secret that nobody may see; the access key's id is no secret."""
     paths = [directory / name for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
     return [path.read_text(errors="replace").strip() for path in paths if path.is_file()]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    torch = sys.modules.get("torch")  # not loaded in preflight
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _first_line(error: BaseException) -> str:

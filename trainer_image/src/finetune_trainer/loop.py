@@ -33,6 +33,7 @@ from finetune_trainer.data.plan import Step, micro_batches, plan_digest, shares
 from finetune_trainer.divergence import MOST_ROLLBACKS, diverged
 from finetune_trainer.errors import InfrastructureError, StopRequested
 from finetune_trainer.follow import Control, Follower
+from finetune_trainer.gpu_errors import is_out_of_memory
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.manifest import Execution
 from finetune_trainer.objectives.base import Task
@@ -182,9 +183,8 @@ class _Run:
         rate = learning_rate(number, len(self.plan), self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed((self.settings.seed << 32) + (self.ranks.index << 22) + number)
         weight = sum(self.task.weight(index) for index in step)
-        loss = self._backward(shares(step, self.task.lengths, self.ranks.count)[self.ranks.index], weight)
+        loss = self._fitting(shares(step, self.task.lengths, self.ranks.count)[self.ranks.index], weight)
         self.ranks.sum_gradients(self.parameters, loss)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
@@ -283,8 +283,37 @@ class _Run:
         self.reader.rewind(self.counters)
         self.untold = {"rolled_back_to": back_to}
 
+    def _fitting(self, share: Step, weight: float) -> Tensor:
+        """`_backward`, in ever smaller micro-batches while memory does not suffice; every rank for itself.
+
+        The step stays the same, its rows and its tokens; nothing is exchanged between ranks before its end.
+        """
+        longest = max((self.task.lengths[index] for index in share), default=0)
+        while micro_batch_tokens(self.settings) > longest:
+            try:
+                return self._backward(share, weight)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Only here is the error gone, and with it what its frames hold.
+            self._split(longest)
+        return self._backward(share, weight)
+
+    def _split(self, longest: int) -> None:
+        """Halve the micro-batch, for this attempt."""
+        self.optimizer.zero_grad()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        was = micro_batch_tokens(self.settings)
+        now = max(was // 2, longest)
+        LOG.warning("memory does not suffice for micro-batches of %d tokens; going on with %d", was, now)
+        self.settings = self.settings.model_copy(update={"micro_batch_tokens": now})
+        self.execution = self.execution.model_copy(update={"micro_batch_tokens": now})
+        self.untold |= {"micro_batch_tokens": now}
+
     def _backward(self, share: Step, weight: float) -> Tensor:
         """Gradients of this rank's share of a step, and its part of the mean loss, still on the device."""
+        torch.manual_seed((self.settings.seed << 32) + (self.ranks.index << 22) + self.counters.step)
         self.model.train()
         model = self.accelerator.unwrap_model(self.model)
         total = torch.zeros((), device=self.accelerator.device)

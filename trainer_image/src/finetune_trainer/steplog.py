@@ -42,6 +42,9 @@ class StepLog:
     rolled_back_to: int | None = None
     """The step whose state this one went on from, where those between are left out."""
 
+    micro_batch_tokens: int | None = None
+    """What micro-batches were cut down to, at this step or one soon after, because memory did not suffice."""
+
     def fault(self) -> str | None:
         """What is wrong, if loss or gradient is not a finite number."""
         if math.isfinite(self.loss) and math.isfinite(self.grad_norm):
@@ -51,12 +54,14 @@ class StepLog:
     def record(self) -> dict[str, float | int | None]:
         """A row of the metrics file; the metric stands under `validation_<name>`."""
         row = asdict(self)
-        del row["validation_metric"], row["rolled_back_to"]
+        del row["validation_metric"], row["rolled_back_to"], row["micro_batch_tokens"]
         if self.validation_metric is not None:
             name, value = self.validation_metric
             row[f"validation_{name}"] = value
         if self.rolled_back_to is not None:
             row["rolled_back_to"] = self.rolled_back_to
+        if self.micro_batch_tokens is not None:
+            row["micro_batch_tokens"] = self.micro_batch_tokens
         return row
 
 

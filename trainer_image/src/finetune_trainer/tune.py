@@ -12,6 +12,7 @@ from typing import Any, Final
 from peft import PeftModel
 
 from finetune_api.report import RivalName, TrainingSummary
+from finetune_api.spec.evaluation import Evaluation
 from finetune_trainer.artifact import SavedArtifact, save_artifact
 from finetune_trainer.context import Context
 from finetune_trainer.data.item import Item
@@ -72,6 +73,7 @@ class Job:
     context: Context
     prepared: Prepared
     settings: Hyperparameters
+    evaluation: Evaluation
     model_directory: Path
     checkpoints: Uploads
     reporter: Reporter
@@ -147,7 +149,7 @@ def _save(job: Job, model: Any, sample: Sequence[Item], folder: str) -> SavedMod
 def _bench(job: Job) -> Bench:
     spec = job.context.request.spec
     return Bench(
-        evaluation=spec.evaluation,
+        evaluation=job.evaluation,
         metrics=metric_names(spec),
         tokenizer=job.prepared.encoder.tokenizer,
         batch_tokens=micro_batch_tokens(job.settings),

@@ -20,7 +20,14 @@ REPEATED: Final = 2
 MOST: Final = 8
 """More than that is no fault of nodes."""
 FAULTS: Final = frozenset(
-    {Reason.INTERNAL, Reason.HUNG, Reason.GPU_NOT_VISIBLE, Reason.GPU_FAULT, Reason.COLLECTIVE_FAILED}
+    {
+        Reason.INTERNAL,
+        Reason.HUNG,
+        Reason.GPU_NOT_VISIBLE,
+        Reason.GPU_FAULT,
+        Reason.GPU_UNSUPPORTED,
+        Reason.COLLECTIVE_FAILED,
+    }
 )
 """Reasons that a machine may be to blame for."""
 
