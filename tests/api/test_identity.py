@@ -46,6 +46,7 @@ def test_an_identity_setting_changes_the_digest(change: dict[str, Any]) -> None:
         {"checkpoint": {"everySteps": 1}},
         {"training": {"microBatchTokens": 64}},
         {"evaluation": {"batchSize": 1}},
+        {"output": {"uri": "s3://team/out", "onDelete": "delete"}},
         {"training": {"guards": {"stallMinutes": 1}}},
     ],
     ids=str,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import get_args
 
 import cluster_objects as o
 
@@ -9,7 +10,7 @@ from finetune_api.conditions import ConditionType, Reason
 from finetune_api.names import Kind
 from finetune_api.progress import Progress
 from finetune_operator import conditions
-from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetTtl, SuspendJob
+from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetFinalizers, SetTtl, SuspendJob
 from finetune_operator.cache import Cache
 from finetune_operator.children import parse_job, parse_pod
 from finetune_operator.decide import Decision, decide
@@ -102,6 +103,7 @@ def decision(known: Known) -> Decision:
     observed = Observed(
         preflight=cache.child(KEY, o.UID, "preflight"),
         train=replace(train, position=known.position) if train is not None else None,
+        cleanup=cache.child(KEY, o.UID, "cleanup"),
         progress=known.progress,
         gpu_memory_bytes=known.gpu_memory_bytes,
         refusals=known.refusals,
@@ -128,6 +130,8 @@ def words(action: Action) -> str:
             return f"{'put back' if action.active else 'take out'} {_kind(action.name)}"
         case SetTtl():
             return f"remove {_kind(action.name)} after {action.seconds} s"
+        case SetFinalizers():
+            return f"hold by {' '.join(action.finalizers)}"
 
 
 def headline(made: Decision) -> str:
@@ -164,4 +168,4 @@ def _expect(what: str, found: object, expected: object) -> None:
 
 def _kind(name: str) -> str:
     """Of a Job, or of the Workload that Kueue names after it."""
-    return next(kind for kind in ("preflight", "train") if f"{o.NAME}-{kind}" in name)
+    return next(kind for kind in get_args(Kind) if f"{o.NAME}-{kind}" in name)

@@ -111,6 +111,11 @@ class Reason(StrEnum):
     QUEUE_TIME_EXCEEDED = "QueueTimeExceeded"
     """The job has waited in its queue for limits.maxQueueSeconds."""
 
+    ARTIFACTS_DELETED = "ArtifactsDeleted"
+    """The job is deleted, and its output with it."""
+    ARTIFACTS_LEFT = "ArtifactsLeft"
+    """The job is deleted; some or all of its output could not be."""
+
     INVALID_SPEC = "InvalidSpec"
     """The stored object does not fit the schema this operator knows."""
     NAME_COLLISION = "NameCollision"

@@ -10,6 +10,7 @@ _EXECUTION: Final[dict[str, Any]] = {
     "training": {"micro_batch_tokens": True, "packing": True, "guards": {"stall_minutes"}},
     "evaluation": {"batch_size": True},
     "data": {"show_rows": True, "prepared_uri": True},
+    "output": {"on_delete": True},
 }
 """Settings inside identity sections that change speed, memory or what is shown, not the result."""
 

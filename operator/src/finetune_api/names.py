@@ -5,11 +5,16 @@ from typing import Final, Literal
 
 from finetune_api import GROUP
 
-Kind = Literal["preflight", "train"]
+Kind = Literal["preflight", "train", "cleanup"]
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "finetune-operator"
 JOB_LABEL: Final = f"{GROUP}/job"
+FINALIZER: Final = f"{GROUP}/artifacts"
+"""On a FinetuneJob whose spec.output.onDelete is delete, and on no other."""
+OWNER_LABEL: Final = f"{GROUP}/job-uid"
+"""UID of the FinetuneJob that a clean-up Job works for: it has no owner reference, since a foreground deletion, which
+Argo CD uses, would remove it at once."""
 KIND_LABEL: Final = f"{GROUP}/kind"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 """Kueue's own: a Job with it is kept suspended until its queue has room."""

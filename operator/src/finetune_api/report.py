@@ -13,6 +13,7 @@ from pydantic import Field
 from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_api.exit_codes import FailureClass
+from finetune_api.names import Kind
 
 TERMINATION_MESSAGE_BYTES: Final = 4096
 
@@ -275,11 +276,20 @@ class SavedCheckpoint(Message):
     size_bytes: int = 0
 
 
+class CleanupSummary(Message):
+    """What a clean-up did."""
+
+    removed: int
+    """Objects."""
+    left: list[str]
+    """What stays and why, the first few."""
+
+
 class TrainerReport(Message):
     """How a run of the trainer ended."""
 
     schema_version: Literal["1"] = "1"
-    kind: Literal["preflight", "train"]
+    kind: Kind
     outcome: Literal["succeeded", "failed", "preempted"]
     spec_digest: str
     """Digest of the identity settings that this run worked on."""
@@ -301,6 +311,7 @@ class TrainerReport(Message):
     evaluation: EvaluationResult | None = None
     artifact: Artifact | None = None
     checkpoint: SavedCheckpoint | None = None
+    cleanup: CleanupSummary | None = None
     libraries: dict[str, str] = Field(default={})
     """Versions of the libraries that decide numbers."""
     lineage: dict[str, str] = Field(default={})

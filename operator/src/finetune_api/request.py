@@ -3,6 +3,7 @@
 from typing import Final, Literal
 
 from finetune_api.base import Message
+from finetune_api.names import Kind
 from finetune_api.spec.job import FinetuneJobSpec
 
 ENVIRONMENT_VARIABLE: Final = "FINETUNE_REQUEST"
@@ -12,7 +13,7 @@ class TrainerRequest(Message):
     """One Job's work order; the same for every attempt of that Job."""
 
     schema_version: Literal["1"] = "1"
-    kind: Literal["preflight", "train"]
+    kind: Kind
     namespace: str
     name: str
     uid: str

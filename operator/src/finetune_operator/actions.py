@@ -49,4 +49,11 @@ class SetTtl:
     seconds: int
 
 
-Action = CreateJob | DeleteJob | SuspendJob | SetActive | SetTtl
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFinalizers:
+    """Change what holds the FinetuneJob itself."""
+
+    finalizers: tuple[str, ...]
+
+
+Action = CreateJob | DeleteJob | SuspendJob | SetActive | SetTtl | SetFinalizers

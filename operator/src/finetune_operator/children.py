@@ -8,7 +8,15 @@ from pydantic import ValidationError
 
 from finetune_api import GROUP, KIND
 from finetune_api.base import Timestamp
-from finetune_api.names import AVOIDED_NODES, CONTAINER, KIND_LABEL, QUEUE_LABEL, SUSPENDED_BY
+from finetune_api.names import (
+    AVOIDED_NODES,
+    CONTAINER,
+    JOB_LABEL,
+    KIND_LABEL,
+    OWNER_LABEL,
+    QUEUE_LABEL,
+    SUSPENDED_BY,
+)
 from finetune_api.report import TrainerReport
 
 Raw = Mapping[str, Any]
@@ -143,7 +151,7 @@ def parse_job(raw: Raw) -> ChildJob:
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        owner=controller(metadata),
+        owner=controller(metadata) or _claimed(labels),
         kind=labels.get(KIND_LABEL, ""),
         queue=labels.get(QUEUE_LABEL, ""),
         created_at=metadata["creationTimestamp"],
@@ -208,6 +216,12 @@ def controller(metadata: Raw) -> Owner | None:
             group = owner["apiVersion"].rpartition("/")[0]
             return Owner(kind=owner["kind"], name=owner["name"], uid=owner["uid"], group=group)
     return None
+
+
+def _claimed(labels: Raw) -> Owner | None:
+    """The FinetuneJob that a Job without an owner reference works for."""
+    uid = labels.get(OWNER_LABEL)
+    return Owner(kind=KIND, name=labels.get(JOB_LABEL, ""), uid=uid, group=GROUP) if uid else None
 
 
 def _container(status: Raw) -> Raw:

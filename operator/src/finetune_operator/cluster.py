@@ -5,7 +5,7 @@ they parse would be parsed a second time into our own small values.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -158,6 +158,11 @@ class Cluster:
         """
         found = await self._json("GET", _PENDING.format(namespace, queue))
         return {item["metadata"]["name"]: item["positionInClusterQueue"] for item in found["items"]}
+
+    async def set_finalizers(self, namespace: str, name: str, version: Raw, finalizers: Sequence[str]) -> Raw:
+        """Change what holds a FinetuneJob and return it; `version` as for `patch_status`."""
+        body = {"metadata": {**version, "finalizers": list(finalizers)}}
+        return await self._json("PATCH", _path("finetunejobs", namespace, name), body=body)
 
     async def create_event(self, manifest: Raw) -> None:
         """Record an Event; the same one a second time is no error."""

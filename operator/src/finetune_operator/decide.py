@@ -15,7 +15,7 @@ from finetune_operator.events import Milestone, milestones
 from finetune_operator.failures import failure
 from finetune_operator.image import pinned
 from finetune_operator.observe import FinetuneJob, Observed
-from finetune_operator.policies import deadline, leftover, preflight, rerun, run_time, suspend, training, ttl
+from finetune_operator.policies import deadline, leftover, preflight, release, rerun, run_time, suspend, training, ttl
 from finetune_operator.results import data_status
 from finetune_operator.settings import Settings
 from finetune_operator.status import next_status
@@ -36,7 +36,9 @@ class Decision:
 def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """What follows from what is known."""
     if job.deleting:
-        return Decision(status=job.status)
+        return _leave(job, observed, now, settings)
+    if held := release.hold(job):
+        return Decision(actions=held, status=job.status)
     if rerun.is_wanted(job):
         return _run_again(job, observed, now, settings)
     if is_final(job.status):
@@ -50,6 +52,17 @@ def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settin
         status=status,
         milestones=milestones(job.status, status),
         recheck_after=step.recheck_after,
+    )
+
+
+def _leave(job: FinetuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
+    """What is still to be done for a job that is to go."""
+    leaving = release.step(job, observed, now, settings)
+    return Decision(
+        actions=leaving.actions,
+        status=job.status.model_copy(update={"message": leaving.message}) if leaving.message else job.status,
+        milestones=(leaving.milestone,) if leaving.milestone is not None else (),
+        recheck_after=leaving.recheck_after,
     )
 
 

@@ -36,12 +36,19 @@ class FinetuneJob:
     resource_version: str
     generation: int
     created_at: Timestamp
-    deleting: bool
+    deleted_at: Timestamp | None
+    """When its deletion was asked for."""
+    finalizers: tuple[str, ...]
     labels: Mapping[str, str]
     spec: FinetuneJobSpec | None
     spec_error: str
     """Which field of the spec does not fit the schema; empty if all do."""
     status: FinetuneJobStatus
+
+    @property
+    def deleting(self) -> bool:
+        """Whether it is to go."""
+        return self.deleted_at is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,7 @@ class Observed:
 
     preflight: Child | None = None
     train: Child | None = None
+    cleanup: Child | None = None
     progress: Progress | None = None
     """The newest progress line of the pod at work."""
     gpu_memory_bytes: int | None = None
@@ -106,14 +114,18 @@ def parse_finetune_job(raw: Raw) -> FinetuneJob:
     try:
         status = FinetuneJobStatus.model_validate(raw.get("status") or {})
     except ValidationError as error:
-        raise MalformedStatusError(_first_fault("status", error)) from error
+        if "deletionTimestamp" not in metadata:
+            raise MalformedStatusError(_first_fault("status", error)) from error
+        # Nothing is decided on it any more, and an object that is to go must not be held up.
+        status = FinetuneJobStatus()
     return FinetuneJob(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         generation=metadata.get("generation", 0),
         created_at=metadata["creationTimestamp"],
-        deleting="deletionTimestamp" in metadata,
+        deleted_at=metadata.get("deletionTimestamp"),
+        finalizers=tuple(metadata.get("finalizers") or ()),
         labels=metadata.get("labels") or {},
         spec=spec,
         spec_error=spec_error,

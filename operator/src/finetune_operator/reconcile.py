@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from finetune_api.names import MANAGER, SUSPENDED_BY, Kind
-from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetTtl, SuspendJob
+from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetFinalizers, SetTtl, SuspendJob
 from finetune_operator.attempts import newly_finished
 from finetune_operator.cache import Cache, Resource
 from finetune_operator.children import Raw, parse_job
@@ -70,9 +70,15 @@ class Reconciler:
         job = parse_finetune_job(raw)
         observed = self._observe(job)
         decision = decide(job, observed, self._clock(), self._settings)
+        if job.deleting:
+            # What was left is told before the object is gone.
+            await self._announce(job, decision)
         refusals = await self._act(job, decision.actions)
         if refusals:
             decision = decide(job, replace(observed, refusals=refusals), self._clock(), self._settings)
+            if job.deleting:
+                await self._announce(job, decision)
+                await self._act(job, decision.actions)
         final = is_final(decision.status) and not is_final(job.status)
         await self._write(job, decision)
         # A final status that is stored allows what was held back until then: clean-up.
@@ -84,6 +90,7 @@ class Reconciler:
         return Observed(
             preflight=preflight,
             train=train,
+            cleanup=self._cache.child(job.key, job.uid, "cleanup") if job.deleting else None,
             progress=self._board.newest(preflight, train),
             gpu_memory_bytes=self._gpu_memory.of(job.spec)
             if job.spec is not None and job.status.data is None
@@ -97,6 +104,8 @@ class Reconciler:
                 refusal = await self._create(job, action)
                 if refusal is not None:
                     refusals[action.kind] = refusal
+            elif isinstance(action, SetFinalizers):
+                await self._hold(job, action)
             else:
                 await self._change(job.key.namespace, action)
         return refusals
@@ -143,6 +152,21 @@ class Reconciler:
             self._intake.forget(resource, action.uid)
         except ConflictError as error:
             _log.info("a child changed meanwhile", extra={"child": action.name, "cause": str(error)})
+
+    async def _hold(self, job: FinetuneJob, action: SetFinalizers) -> None:
+        """Take hold of a FinetuneJob, or let it go."""
+        version = {"uid": job.uid, "resourceVersion": job.resource_version}
+        try:
+            stored = await self._cluster.set_finalizers(*job.key, version, action.finalizers)
+        except NotFoundError:
+            return
+        except ConflictError:
+            await self._refresh(job.key)
+            raise
+        if job.deleting and not action.finalizers:
+            self._intake.forget("finetunejobs", job.uid)
+        else:
+            self._intake.take("finetunejobs", stored)
 
     async def _write(self, job: FinetuneJob, decision: Decision) -> None:
         patch = status_patch(job.status, decision.status)

@@ -24,7 +24,8 @@ class Right:
 
 
 RIGHTS: Final = (
-    Right(group=GROUP, resource=PLURAL, verbs=("get", "list", "watch")),
+    # To patch the object itself is for one finalizer, on jobs that ask for the deletion of their output.
+    Right(group=GROUP, resource=PLURAL, verbs=("get", "list", "watch", "patch")),
     Right(group=GROUP, resource=f"{PLURAL}/status", verbs=("patch",)),
     # Owner references that block deletion need this where OwnerReferencesPermissionEnforcement is on.
     Right(group=GROUP, resource=f"{PLURAL}/finalizers", verbs=("update",)),

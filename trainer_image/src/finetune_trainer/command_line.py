@@ -21,6 +21,7 @@ from finetune_api.conditions import Reason
 from finetune_api.exit_codes import ExitCode
 from finetune_api.report import TrainerReport, compact
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
+from finetune_trainer.cleanup import clean_up
 from finetune_trainer.context import Context, Draft, check_request, library_versions, utc_now
 from finetune_trainer.errors import SettingsError, StopRequested, TrainerError
 from finetune_trainer.failures import Redactor, as_trainer_error, secrets_in
@@ -75,9 +76,14 @@ def _train(context: Context, options: argparse.Namespace) -> TrainerReport:
     return train_job(context, _locations(options))
 
 
+def _cleanup(context: Context, _options: argparse.Namespace) -> TrainerReport:
+    return clean_up(context)
+
+
 _COMMANDS: Final[Mapping[str, Callable[[Context, argparse.Namespace], TrainerReport]]] = {
     "preflight": _preflight,
     "train": _train,
+    "cleanup": _cleanup,
 }
 
 
@@ -238,6 +244,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         shared.add_argument(f"--{name}", type=Path, default=Path(default), help=f"{meaning} (default: %(default)s)")
     commands.add_parser("preflight", parents=[shared], help="check model, data and output on a CPU")
     commands.add_parser("train", parents=[shared], help="train, evaluate, publish and verify an adapter")
+    commands.add_parser("cleanup", parents=[shared], help="remove what a deleted job has left in S3")
     verify = commands.add_parser("verify", parents=[shared], help="score a published adapter (started by train)")
     verify.add_argument("--sample", type=Path, required=True, help="what to score, written by train")
     return parser.parse_args(arguments)

@@ -87,7 +87,7 @@ def remove_checkpoints(storage: Storage, layout: OutputLayout) -> None:
     """
     for what, prefix in (("checkpoints", layout.checkpoints), ("measurements", layout.evaluations)):
         try:
-            if prefix == layout.checkpoints and _foreign_owner(storage, layout):
+            if prefix == layout.checkpoints and foreign_owner(storage, layout):
                 continue
             storage.delete(item.uri for item in storage.list_objects(prefix))
         except TrainerError as error:
@@ -109,7 +109,7 @@ def claim_checkpoints(storage: Storage, layout: OutputLayout) -> None:
     with _naming_checkpoint_uri(layout):
         if storage.write_if_absent(layout.checkpoint_owner, _owner(layout)):
             return
-        found = _foreign_owner(storage, layout)
+        found = foreign_owner(storage, layout)
     raise SettingsError(
         reason=Reason.OUTPUT_OCCUPIED,
         message=f"spec.checkpoint.uri is in use: {layout.checkpoints} holds checkpoints of {found or 'another output'}",
@@ -121,7 +121,7 @@ def _owner(layout: OutputLayout) -> bytes:
     return Owner(output=layout.root).model_dump_json().encode()
 
 
-def _foreign_owner(storage: Storage, layout: OutputLayout) -> str:
+def foreign_owner(storage: Storage, layout: OutputLayout) -> str:
     """The output that the checkpoints belong to, if it is not this one; empty otherwise."""
     content = storage.read(layout.checkpoint_owner) if layout.checkpoint_root != layout.root else None
     if content is None or content == _owner(layout):

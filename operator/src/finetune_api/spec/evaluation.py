@@ -98,5 +98,9 @@ class Output(Contract):
     promote_uri: S3OutputUri | None = None
     """Prefix of `promoted.json`, which names the artifact to serve and moves only past the gates. Jobs that improve one
     model share it. Empty: under uri."""
+    on_delete: Literal["keep", "delete"] = "keep"
+    """What becomes of the output when the FinetuneJob is deleted. keep: it stays. delete: a Job with the job's own
+    identity removes what the job has written, reports, checkpoints and all its runs included; the deletion waits for
+    that, a quarter of an hour at most. What another `promoted.json` names stays."""
     merged: bool = False
     """Write, besides the adapter, the whole model with the adapter merged in, which servers without adapters load."""

@@ -12,6 +12,7 @@ from finetune_api.names import (
     KIND_LABEL,
     MANAGED_BY,
     MANAGER,
+    OWNER_LABEL,
     PRIORITY_LABEL,
     QUEUE_LABEL,
     Kind,
@@ -33,6 +34,8 @@ Manifest = dict[str, Any]
 
 PREFLIGHT_RETRIES: Final = 2
 """Storage may hiccup; everything else that preflight finds is final."""
+_UNATTENDED: Final = {"activeDeadlineSeconds": 900, "ttlSecondsAfterFinished": 3600}
+"""A clean-up Job has no owner, and its operator may be away."""
 
 
 def child_job(
@@ -40,6 +43,7 @@ def child_job(
 ) -> Manifest:
     """The Job that carries out a request."""
     kind = request.kind
+    is_cleanup = kind == "cleanup"
     own = {MANAGED_BY: MANAGER, JOB_LABEL: label_value(job.key.name), KIND_LABEL: kind}
     labels = {**handed_down(job.labels), **own}
     queue = queue_of(kind, spec, settings)
@@ -53,13 +57,14 @@ def child_job(
         "metadata": {
             "name": child_name(job.key.name, kind),
             "namespace": job.key.namespace,
-            "labels": labels | _queue_labels(kind, spec, settings),
+            "labels": labels | _queue_labels(kind, spec, settings) | ({OWNER_LABEL: job.uid} if is_cleanup else {}),
             **({"annotations": annotations} if annotations else {}),
-            "ownerReferences": [_owner(job)],
+            **({} if is_cleanup else {"ownerReferences": [_owner(job)]}),
         },
         "spec": {
             # Kueue would see to it, but a Job must not run past its queue where Kueue's webhook is down.
             **({"suspend": True} if queue else {}),
+            **(_UNATTENDED if is_cleanup else {}),
             "completions": 1,
             "parallelism": 1,
             # Indexed, so that a rank is a completion index once a job spans several nodes.
@@ -81,8 +86,8 @@ def _annotations(kind: Kind, wanted: Scheduling, avoided: Sequence[str]) -> dict
 def _template(
     kind: Kind, wanted: Scheduling, labels: dict[str, str], pod: Manifest, *, queued: bool, avoided: Sequence[str]
 ) -> Manifest:
-    """Preflight runs anywhere; training where spec.scheduling says."""
-    if kind == "preflight":
+    """Preflight and clean-up run anywhere; training where spec.scheduling says."""
+    if kind != "train":
         return {"metadata": {"labels": labels}, "spec": pod}
     return {
         "metadata": {"labels": labels, "annotations": pod_annotations(wanted, queued=queued)},
@@ -103,12 +108,12 @@ def failure_rules() -> list[Manifest]:
 
 def _retries(job: FinetuneJob, kind: Kind, spec: FinetuneJobSpec) -> int:
     """What is left of them: a child Job that takes another's place does not begin to count anew."""
-    return PREFLIGHT_RETRIES if kind == "preflight" else max(0, spec.limits.retries - job.status.failed_attempts)
+    return PREFLIGHT_RETRIES if kind != "train" else max(0, spec.limits.retries - job.status.failed_attempts)
 
 
 def queue_of(kind: Kind, spec: FinetuneJobSpec, settings: Settings) -> str:
     """The LocalQueue that the Job has to wait in; empty if it has not."""
-    return settings.preflight_queue if kind == "preflight" else spec.scheduling.queue or ""
+    return settings.preflight_queue if kind != "train" else spec.scheduling.queue or ""
 
 
 def _queue_labels(kind: Kind, spec: FinetuneJobSpec, settings: Settings) -> dict[str, str]:

@@ -22,7 +22,7 @@ _WORDS: Final = {
     "ValidatingAdmissionPolicy": Reason.ADMISSION_DENIED,
 }
 
-_BEFORE: Final[dict[Kind, Phase]] = {"preflight": "Pending", "train": "Starting"}
+_BEFORE: Final[dict[Kind, Phase]] = {"preflight": "Pending", "train": "Starting", "cleanup": "Pending"}
 """Where a job stands before it has this Job."""
 
 
