@@ -86,8 +86,24 @@ SCENARIOS = {
         status=VALIDATED,
         jobs=(TRAIN,),
         pods=(o.ended("train", 14, o.failed_report("train", "Diverged", Reason.DIVERGED, "loss is nan")),),
+        phase="Running",
+        reason="TrainerRunning",
+        says="Ended with Diverged: loss is nan",
+    ),
+    "and so is the last retry": Scenario(
+        status=VALIDATED,
+        jobs=(o.child_job("train", status={"failed": 4}),),
+        pods=(o.ended("train", 20, storage_down("train")),),
+        phase="Running",
+        reason="TrainerRunning",
+        says="Ended with StorageUnavailable",
+    ),
+    "a pod that was taken away is followed by another, whatever its code": Scenario(
+        status=VALIDATED,
+        jobs=(TRAIN,),
+        pods=(o.ended("train", 11, conditions=[{"type": "DisruptionTarget", "status": "True", "reason": "Eviction"}]),),
         phase="Starting",
-        reason="Retrying",
+        reason="TrainerStarting",
     ),
 }
 

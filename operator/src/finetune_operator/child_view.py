@@ -13,7 +13,7 @@ from finetune_operator import clock
 from finetune_operator.children import ChildJob, ChildPod
 from finetune_operator.failures import failure, failure_of
 from finetune_operator.observe import Child
-from finetune_operator.policies.hopeless import hopeless
+from finetune_operator.policies.hopeless import about_to_end, hopeless
 from finetune_operator.queue_view import PATIENCE as QUEUE_PATIENCE
 from finetune_operator.queue_view import QueueView, queue_view
 from finetune_operator.wait import Wait
@@ -177,6 +177,9 @@ def _suspended(job: ChildJob, now: datetime) -> ChildView:
 def _pods(child: Child, alive: list[ChildPod], attempt: str, now: datetime) -> ChildView:
     if alive:
         return _starting(alive[-1], attempt, now)
+    if (last := about_to_end(child)) is not None:
+        message = f"Ended with {last.reason}: {last.message}"
+        return ChildView(stand=Stand.RUNNING, reason=Reason.TRAINER_RUNNING, message=message)
     waiting = ChildView(stand=Stand.STARTING, reason=_starting_reason(attempt), attempt=attempt)
     return waiting if child.pods else _podless(child.job, waiting, now)
 

@@ -24,3 +24,13 @@ def hopeless(child: Child) -> FailureStatus | None:
     if rule.most is None or same < rule.most:
         return None
     return last.model_copy(update={"message": f"It happened {same} times: {last.message}"})
+
+
+def about_to_end(child: Child) -> FailureStatus | None:
+    """What a child Job is about to end for, whose controller has not said so yet; None if another attempt follows."""
+    last = child.pods[-1] if child.pods else None
+    if last is None or not last.finished or last.exit_code == 0:
+        return None
+    rule = RULE_BY_CODE.get(last.exit_code or 0)
+    is_final = rule is not None and rule.action == "FailJob" and last.disruption is None
+    return failure_of(last) if is_final or child.job.failed_pods > child.job.backoff_limit else None
