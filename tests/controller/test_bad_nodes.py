@@ -145,7 +145,7 @@ def make_node(server: Kubectl, name: str, *, pool: str) -> None:
     """A node that only the scheduler believes in."""
     labels = {"kubernetes.io/hostname": name, "pool": pool}
     server.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
-    room = {"cpu": "64", "memory": "512Gi", "pods": "100", "nvidia.com/gpu": "8"}
+    room = {"cpu": "64", "memory": "512Gi", "ephemeral-storage": "1Ti", "pods": "100", "nvidia.com/gpu": "8"}
     status = {"capacity": room, "allocatable": room, "conditions": [{"type": "Ready", "status": "True"}]}
     server.run("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
     # Admission takes every new node for one that is not ready; a controller that is not here would find out.

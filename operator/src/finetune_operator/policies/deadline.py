@@ -42,7 +42,7 @@ def _pending(failure_class: FailureClass, seconds: int, advice: str) -> _Bound:
 
 
 _AGAIN: Final = "then create the FinetuneJob again: with the same output it goes on where it was."
-_BOUNDS: Final[Mapping[Reason, _Bound]] = {
+BOUNDS: Final[Mapping[Reason, _Bound]] = {
     Reason.QUEUED: _Bound(
         "Limits",
         "maxQueueSeconds",
@@ -89,7 +89,7 @@ def bound(step: Step, job: FinetuneJob, limits: Limits, now: datetime) -> Step:
     wait = step.wait
     if wait is None or step.terminal:
         return step
-    rule = _BOUNDS[wait.reason]
+    rule = BOUNDS[wait.reason]
     seconds = _seconds(rule, limits, avoids_nodes=bool(job.status.avoided_nodes))
     if seconds is None:
         return step
