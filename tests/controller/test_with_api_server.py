@@ -4,13 +4,12 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import cluster_objects as o
 import pytest
 from api_server import AUDIT_LOG
 from audit import writes
-from kubectl import Kubectl, KubectlError
+from kubectl import Kubectl
 from operator_process import OperatorProcess
 from played_job import (
     children,
@@ -178,37 +177,6 @@ def test_the_job_of_an_earlier_namesake_is_waited_for(team: Kubectl, operator: O
         timeout=30,
     )
     assert len(replaced) == 1
-
-
-def test_a_malformed_object_fails_alone(server: Kubectl, team: Kubectl, operator: OperatorProcess) -> None:
-    crd = server.get("crd", "finetunejobs.finetune.dev")
-    assert crd is not None
-    loose = json.loads(json.dumps(crd))
-    schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    schema["properties"]["spec"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    try:
-        replace(server, loose)
-        team.wait("malformed object is accepted", lambda: accepted(team, "malformed", limits={"retries": "many"}))
-    finally:
-        replace(server, crd)
-    submit(team, "sound")
-    until_phase(team, "Validating", "sound")
-    failed = until_phase(team, "Failed", "malformed")
-    assert failed["failure"]["reason"] == "InvalidSpec"
-    assert "spec.limits.retries" in failed["failure"]["message"]
-
-
-def replace(server: Kubectl, crd: Any) -> None:
-    patch = json.dumps({"spec": {"versions": crd["spec"]["versions"]}})
-    server.run("patch", "crd", "finetunejobs.finetune.dev", "--type=merge", "-p", patch)
-
-
-def accepted(team: Kubectl, name: str, **spec: Any) -> bool:
-    try:
-        submit(team, name, **spec)
-    except KubectlError:
-        return False
-    return True
 
 
 def test_bad_data_is_final_and_trains_nothing(team: Kubectl, operator: OperatorProcess) -> None:

@@ -53,7 +53,7 @@ def next_status(
             "lost_reports": before.lost_reports + int(step.lost_report),
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
-            "finished_at": _finished_at(attempts, step, now),
+            "finished_at": _finished_at(before, attempts, step, now),
             "failed_attempts": before.failed_attempts + sum(attempt.outcome == "Failed" for attempt in ended),
             "avoided_nodes": bad_nodes.avoided(before.avoided_nodes, attempts),
             "run_seconds": before.run_seconds + held_seconds(ended),
@@ -168,7 +168,8 @@ def _queue(before: FinetuneJobStatus, step: Step) -> QueueStatus | None:
     )
 
 
-def _finished_at(attempts: list[AttemptStatus], step: Step, now: datetime) -> str | None:
+def _finished_at(before: FinetuneJobStatus, attempts: list[AttemptStatus], step: Step, now: datetime) -> str | None:
     if not step.terminal:
         return None
-    return (attempts[-1].finished_at if attempts else None) or clock.stamp(now)
+    # An invalid spec is judged anew at each look, and each would tell another time.
+    return (attempts[-1].finished_at if attempts else None) or before.finished_at or clock.stamp(now)
