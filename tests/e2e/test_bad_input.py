@@ -104,8 +104,18 @@ def test_preflight_refuses_and_nothing_is_trained(submitted: Team, name: str, re
     assert names in failure["message"]
     assert failure["advice"]
     assert not failure["retryable"]
+    assert failure["class"] in ("Settings", "Data", "Credentials")
+    assert submitted.get(name)["status"]["attempts"] == []
+    assert warned(submitted, name) == {reason}
     assert [child["metadata"]["name"] for child in submitted.jobs(name)] in ([], [f"{name}-preflight"])
     assert submitted.condition(name, "Stalled")["status"] == "True"
+
+
+def warned(team: Team, name: str) -> set[str]:
+    """Reasons of Warning events, but for waits of jobs that compete for the node."""
+    selector = f"type=Warning,involvedObject.kind=FinetuneJob,involvedObject.name={name}"
+    events = team.kubectl.items("events", "--field-selector", selector)
+    return {event["reason"] for event in events} - {"Unschedulable"}
 
 
 @pytest.mark.parametrize(("name", "reason", "names"), [(n, r, s) for n, (_, r, s) in TRAINING.items()])
