@@ -215,3 +215,27 @@ def test_a_queue_that_does_not_exist_is_named_and_the_job_goes_on_once_it_does(s
     support.kubectl.apply(queues.local_queue("not-yet", str(support.kubectl.namespace), queues.CLUSTER_QUEUE))
     support.completed("early")
     assert not support.condition("early", "Stalled")
+
+
+@pytest.mark.slow(name="deadlines in a queue", minutes=3)
+def test_a_wait_and_a_run_that_take_too_long_end_and_leave_the_queue(research: Team) -> None:
+    waits = {"limits": {"maxQueueSeconds": 10}, **queued("nightly", queue="never-made")}
+    research.submit(research.job("waits", **waits))
+    runs = {"limits": {"maxRunSeconds": 30}, **LONG, **queued("nightly")}
+    research.submit(research.job("runs", **runs))
+    waited = research.failed("waits")
+    assert (waited["class"], waited["reason"]) == ("Limits", "QueueTimeExceeded")
+    assert "given up after 10s, limits.maxQueueSeconds" in waited["message"]
+    ran = research.failed("runs")
+    assert (ran["class"], ran["reason"]) == ("Limits", "RunTimeExceeded")
+    assert [attempt["outcome"] for attempt in research.get("runs")["status"]["attempts"]] == ["Preempted"]
+
+    def in_queues() -> list[str]:
+        jobs = ("waits-train", "runs-train")
+        return [
+            w["metadata"]["name"]
+            for w in research.kubectl.items("workloads")
+            if any(j in w["metadata"]["name"] for j in jobs)
+        ]
+
+    research.kubectl.wait("both have left their queues", lambda: not in_queues(), timeout=60)
