@@ -160,6 +160,16 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"method": {"type": "qlora"}, "resources": {"gpus": {"count": 0}}},
         "method.type qlora needs a GPU",
     ),
+    "4-bit weights divided": (
+        {"method": {"type": "qlora"}, "resources": {"gpus": {"count": 2}, "parallelism": "fsdp"}},
+        "resources.parallelism fsdp cannot divide the 4-bit weights of method.type qlora",
+    ),
+    "a model divided among one process": (
+        {"resources": {"parallelism": "fsdp"}},
+        "resources.parallelism fsdp divides a model among several processes",
+    ),
+    "more nodes than are allowed": ({"resources": {"nodes": 65}}, "spec.resources.nodes: Invalid value"),
+    "more GPUs than a node has": ({"resources": {"gpus": {"count": 17}}}, "spec.resources.gpus.count: Invalid value"),
     "a whole model merged": (
         {"method": {"type": "full"}, "output": {"uri": "s3://team-a/out", "merged": True}},
         "output.merged needs a method that trains an adapter",
@@ -255,6 +265,8 @@ SOUND: dict[str, dict[str, Any]] = {
     "a topology that Kueue is told in its own words": {
         "scheduling": {"annotations": {"kueue.x-k8s.io/podset-unconstrained-topology": "true"}}
     },
+    "a model divided among the GPUs of a node": {"resources": {"gpus": {"count": 8}, "parallelism": "fsdp"}},
+    "a model divided among nodes": {"resources": {"nodes": 2, "gpus": {"count": 0}, "parallelism": "fsdp"}},
     "quarantine": {"data": data(onBadRow="quarantine", maxBadShare=0.1, showRows=False)},
 }
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from scenarios import VALIDATED, Known, decision
 
 from finetune_api.names import PRIORITY_LABEL, QUEUE_LABEL
-from finetune_api.request import ENVIRONMENT_VARIABLE
+from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.resources import Resources, Scheduling
 from finetune_operator.actions import CreateJob
 
@@ -47,6 +47,12 @@ def annotation(manifest: o.Raw, name: str) -> list[str | None]:
     return [metadata.get("annotations", {}).get(name) for metadata in both]
 
 
+def told(manifest: o.Raw) -> TrainerRequest:
+    """What the trainer is told."""
+    (text,) = [each["value"] for each in pod(manifest)["containers"][0]["env"] if each["name"] == ENVIRONMENT_VARIABLE]
+    return TrainerRequest.model_validate_json(text)
+
+
 def affinity(manifest: o.Raw, kind: str) -> o.Raw:
     return pod(manifest).get("affinity", {}).get(kind, {})
 
@@ -59,10 +65,20 @@ QUEUE = "scheduling.volcano.sh/queue-name"
 
 # field: (spec, where it shows in the Job, what stands there)
 SHOWN: dict[str, tuple[o.Raw, Any, Any]] = {
+    "resources.nodes": (
+        {"resources": {"nodes": 3}},
+        lambda job: [job["spec"][name] for name in ("parallelism", "completions")],
+        [3, 3],
+    ),
+    "resources.parallelism": (
+        {"resources": {"gpus": {"count": 2}, "parallelism": "fsdp"}},
+        lambda job: told(job).spec.resources.parallelism,
+        "fsdp",
+    ),
     "resources.gpus.count": (
-        {"resources": {"gpus": {"count": 1}}},
+        {"resources": {"gpus": {"count": 8}}},
         lambda job: requested(job, "nvidia.com/gpu"),
-        "1",
+        "8",
     ),
     "resources.gpus.resourceName": (
         {"resources": {"gpus": {"resourceName": "nvidia.com/mig-1g.10gb"}}},
@@ -150,7 +166,7 @@ def test_what_is_asked_for_stands_in_the_job(field: str) -> None:
     assert find(training_job(spec)) == expected
 
 
-@pytest.mark.parametrize("field", sorted(SHOWN.keys() - {"resources.gpus.count"}))
+@pytest.mark.parametrize("field", SHOWN)
 def test_and_only_if_it_is_asked_for(field: str) -> None:
     _, find, expected = SHOWN[field]
     assert find(training_job({})) != expected

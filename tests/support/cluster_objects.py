@@ -4,7 +4,7 @@ from typing import Any
 
 from finetune_api import API_VERSION, KIND
 from finetune_api.digest import spec_digest
-from finetune_api.names import JOB_LABEL, KIND_LABEL, MANAGED_BY, MANAGER, QUEUE_LABEL, Kind, child_name
+from finetune_api.names import INDEX_LABEL, JOB_LABEL, KIND_LABEL, MANAGED_BY, MANAGER, QUEUE_LABEL, Kind, child_name
 from finetune_api.report import (
     Artifact,
     DataSummary,
@@ -143,9 +143,11 @@ def condition(kind: str, reason: str = "", message: str = "") -> Raw:
     return {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": END}
 
 
-def pod(kind: Kind, state: Raw | None = None, *, name: str = "", phase: str = "Pending", **status: Any) -> Raw:
+def pod(
+    kind: Kind, state: Raw | None = None, *, name: str = "", index: int = 0, phase: str = "Pending", **status: Any
+) -> Raw:
     """A pod of a child Job with its container's state."""
-    name = name or f"{NAME}-{kind}-0-abcde"
+    name = name or f"{NAME}-{kind}-{index}-abcde"
     containers = [{"name": "trainer", "state": state}] if state is not None else []
     return {
         "metadata": {
@@ -154,7 +156,7 @@ def pod(kind: Kind, state: Raw | None = None, *, name: str = "", phase: str = "P
             "uid": f"uid-of-{name}",
             "resourceVersion": "30",
             "creationTimestamp": START,
-            "labels": {MANAGED_BY: MANAGER, JOB_LABEL: NAME, KIND_LABEL: kind},
+            "labels": {MANAGED_BY: MANAGER, JOB_LABEL: NAME, KIND_LABEL: kind, INDEX_LABEL: str(index)},
             "ownerReferences": [
                 {"apiVersion": "batch/v1", "kind": "Job", "name": "any", "uid": f"uid-of-{kind}", "controller": True}
             ],
@@ -169,9 +171,9 @@ def running(kind: Kind, **changes: Any) -> Raw:
     return pod(kind, {"running": {"startedAt": START}}, phase="Running", **changes)
 
 
-def ended(kind: Kind, code: int, message: str = "", *, reason: str = "Error", **changes: Any) -> Raw:
+def ended(kind: Kind, code: int, message: str = "", *, reason: str = "Error", at: str = END, **changes: Any) -> Raw:
     """A pod whose trainer has ended."""
-    terminated = {"exitCode": code, "reason": reason, "message": message, "startedAt": START, "finishedAt": END}
+    terminated = {"exitCode": code, "reason": reason, "message": message, "startedAt": START, "finishedAt": at}
     return pod(kind, {"terminated": terminated}, phase="Failed" if code else "Succeeded", **changes)
 
 

@@ -23,8 +23,10 @@ def children(team: Kubectl, name: str = o.NAME) -> list[Any]:
     return team.items("jobs", "-l", f"finetune.dev/job={name}")
 
 
-def live_pod(team: Kubectl, kind: str, name: str = o.NAME) -> Any:
-    pods = team.items("pods", "-l", f"finetune.dev/job={name},finetune.dev/kind={kind}")
+def live_pod(team: Kubectl, kind: str, name: str = o.NAME, *, index: int = 0) -> Any:
+    """The child's pod of that index that has not ended."""
+    selector = f"finetune.dev/job={name},finetune.dev/kind={kind},batch.kubernetes.io/job-completion-index={index}"
+    pods = team.items("pods", "-l", selector)
     return next((pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")), None)
 
 
@@ -36,9 +38,11 @@ def until_phase(team: Kubectl, phase: str, name: str = o.NAME) -> Any:
     return team.wait(f"{name} is {phase}", reached, timeout=30, interval=0.2, explain=f"ftj {name}")
 
 
-def play(team: Kubectl, kind: str, state: o.Raw, phase: str, name: str = o.NAME) -> Any:
+def play(team: Kubectl, kind: str, state: o.Raw, phase: str, name: str = o.NAME, *, index: int = 0) -> Any:
     """Be scheduler and kubelet of the child's live pod: wait for it, bind it, write its container's state."""
-    pod = team.wait(f"pod of {kind}", lambda: live_pod(team, kind, name), timeout=30, interval=0.2, explain="jobs,pods")
+    pod = team.wait(
+        f"pod of {kind}", lambda: live_pod(team, kind, name, index=index), timeout=30, interval=0.2, explain="jobs,pods"
+    )
     if "nodeName" not in pod["spec"]:
         bind(team, pod)
     container = {"name": "trainer", "state": state, "ready": False, "restartCount": 0, "image": "i", "imageID": "i"}
@@ -56,13 +60,13 @@ def bind(team: Kubectl, pod: Any) -> None:
     team.run("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
 
 
-def start(team: Kubectl, kind: str, name: str = o.NAME) -> Any:
-    return play(team, kind, {"running": {"startedAt": o.START}}, "Running", name)
+def start(team: Kubectl, kind: str, name: str = o.NAME, *, index: int = 0) -> Any:
+    return play(team, kind, {"running": {"startedAt": o.START}}, "Running", name, index=index)
 
 
-def end(team: Kubectl, kind: str, code: int, message: str, name: str = o.NAME) -> Any:
+def end(team: Kubectl, kind: str, code: int, message: str, name: str = o.NAME, *, index: int = 0) -> Any:
     terminated = {"exitCode": code, "message": message, "startedAt": o.START, "finishedAt": o.END, "reason": "Ended"}
-    return play(team, kind, {"terminated": terminated}, "Failed" if code else "Succeeded", name)
+    return play(team, kind, {"terminated": terminated}, "Failed" if code else "Succeeded", name, index=index)
 
 
 def run_to_completion(team: Kubectl, name: str = o.NAME) -> Any:

@@ -14,6 +14,7 @@ from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, S
 from finetune_operator.cache import Cache
 from finetune_operator.children import parse_job, parse_pod
 from finetune_operator.decide import Decision, decide
+from finetune_operator.gang import as_one
 from finetune_operator.observe import Key, Observed, Refusal, parse_finetune_job
 from finetune_operator.settings import Settings
 from finetune_operator.status import status_patch
@@ -102,7 +103,7 @@ def decision(known: Known) -> Decision:
     train = cache.child(KEY, o.UID, "train")
     observed = Observed(
         preflight=cache.child(KEY, o.UID, "preflight"),
-        train=replace(train, position=known.position) if train is not None else None,
+        train=as_one(replace(train, position=known.position) if train is not None else None),
         cleanup=cache.child(KEY, o.UID, "cleanup"),
         progress=known.progress,
         gpu_memory_bytes=known.gpu_memory_bytes,

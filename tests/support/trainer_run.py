@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,12 +87,15 @@ class Bench:
         digests = {"data_digest": report.data.digest, "prepared_digest": report.prepared.digest}
         return self.request(name, **sections).model_copy(update=digests)
 
-    def start(self, request: TrainerRequest, credentials: Path | None = None) -> "Running":
-        """Start a trainer and return at once."""
+    def start(
+        self, request: TrainerRequest, credentials: Path | None = None, more: Mapping[str, str] | None = None
+    ) -> "Running":
+        """Start a trainer, with `more` variables, and return at once."""
         scratch = self.new_scratch()
         command = [sys.executable, "-m", "finetune_trainer", *self.arguments(request, scratch, credentials)]
         log = (scratch / "log").open("wb")
-        process = subprocess.Popen(command, env=self.environment(request), stdout=log, stderr=log)
+        environment = self.environment(request) | (more or {})
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         log.close()
         return Running(process, scratch)
 

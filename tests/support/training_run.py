@@ -11,15 +11,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_model import tiny_config
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
@@ -32,7 +34,9 @@ from finetune_trainer.follow import Control
 from finetune_trainer.loop import train
 from finetune_trainer.manifest import Execution
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.layers import decoder_layers
 from finetune_trainer.objectives.language import LanguageTask
+from finetune_trainer.sharding import whole
 from finetune_trainer.state import Counters, LoopState, trainable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +67,10 @@ class RunSettings:
     """`training.validation`."""
     guards: dict[str, Any] = field(default_factory=dict)
     """`training.guards`."""
+    method: Literal["lora", "dora", "full"] = "lora"
+    is_divided: bool = False
+    """Every process holds a part of every layer."""
+    base: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,38 @@ class Ended:
     """Why it ended before its last step, empty if it did not."""
     kept_step: int | None = None
     stopped_early: str | None = None
+    held: "Held | None" = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds of the decoder's layers while it trains, in bytes."""
+
+    layers: int
+    """Of all layers, whole."""
+    weights: int
+    gradients: int
+    moments: int
+    whole: list[str]
+    """Parameters that are not divided."""
+
+    @classmethod
+    def by(cls, model: Any, optimizer: torch.optim.Optimizer) -> "Held":
+        """What this process holds just before a step."""
+        parameters = dict(decoder_layers(model, "a test")[1].named_parameters())
+        moments = [part for each in parameters.values() for part in optimizer.state.get(each, {}).values()]
+        return cls(
+            layers=sum(each.numel() * each.element_size() for each in parameters.values()),
+            weights=_size(parameters.values()),
+            gradients=_size(each.grad for each in parameters.values() if each.grad is not None),
+            moments=_size(moments),
+            whole=[name for name, each in parameters.items() if not isinstance(each, DTensor)],
+        )
+
+
+def _size(tensors: Iterable[Tensor]) -> int:
+    parts = [each.to_local() if isinstance(each, DTensor) else each for each in tensors]
+    return sum(part.numel() * part.element_size() for part in parts)
 
 
 def random_rows(count: int, lengths: Sequence[int] | None = None) -> list[Tokenized]:
@@ -110,9 +150,9 @@ def run(settings: RunSettings, rank: int = 0) -> Ended:
 
 def _run(settings: RunSettings, rank: int) -> Ended:
     torch.manual_seed(0)
-    base = LlamaForCausalLM(tiny_config()).requires_grad_(False)
+    base = LlamaForCausalLM(tiny_config()).to(getattr(torch, settings.base)).requires_grad_(False)
     numbers = hyperparameters(**settings.hyperparameters)
-    model = attach(base, Method(), numbers)
+    model = attach(base, Method(type=settings.method), numbers)
     if settings.skewed_start and rank > 0:
         with torch.no_grad():
             for _, parameter in trainable(model):
@@ -125,7 +165,8 @@ def _run(settings: RunSettings, rank: int) -> Ended:
         polls += 1
         return rank == settings.stop_rank and polls > settings.stop_step
 
-    error, changes, outcome = "", "", None
+    error, changes, outcome, seen = "", "", None, []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: seen.append(Held.by(model, optimizer)))
     try:
         outcome = train(
             model=model,
@@ -139,22 +180,26 @@ def _run(settings: RunSettings, rank: int) -> Ended:
             on_checkpoint=states.append,
             every_steps=10,
             control=Control(Validation(**settings.following), Guards(**settings.guards)),
+            is_divided=settings.is_divided,
         )
         changes = outcome.execution_changes
     except TrainerError as stopped:
         error = str(stopped)
+    finally:
+        hook.remove()
     if settings.keep_in and states:
         _write(states[-1], Path(settings.keep_in))
     return Ended(
         losses=[log.loss for log in logs],
         validation_losses=[log.validation_loss for log in logs if log.validation_loss is not None],
         norms=[log.grad_norm for log in logs],
-        adapter={name: parameter.detach().clone() for name, parameter in trainable(model)},
+        adapter={name: whole(parameter.detach()).clone() for name, parameter in trainable(model)},
         saved_steps=[state.counters.step for state in states],
         execution_changes=changes,
         error=error,
         kept_step=outcome.kept_step if outcome else None,
         stopped_early=outcome.stopped_early if outcome else None,
+        held=seen[-1] if seen else None,
     )
 
 
@@ -188,7 +233,11 @@ def run_in_processes(runs: Sequence[RunSettings], count: int, folder: Path) -> l
             raise
     assert process.returncode == 0, errors[-3000:]
     ranks = [torch.load(folder / f"rank-{rank}.pt") for rank in range(count)]
-    return [[Ended(**ended) for ended in run] for run in zip(*ranks, strict=True)]
+    return [[_parsed(ended) for ended in run] for run in zip(*ranks, strict=True)]
+
+
+def _parsed(ended: dict[str, Any]) -> Ended:
+    return Ended(**ended | {"held": Held(**ended["held"]) if ended["held"] else None})
 
 
 def main() -> None:

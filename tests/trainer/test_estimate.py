@@ -20,12 +20,12 @@ GIB = 2**30
 LLAMA_1B, LLAMA_8B = llama_1b(), llama_8b()
 
 
-def run(base, method="lora", *, gpu=True, longest=512, available=None, lora=None, last=2, **changes):
+def run(base, method="lora", *, gpu=True, longest=512, available=None, lora=None, last=2, shards=1, **changes):
     usual = {"rank": 16, "tokens_per_step": 16384}
     return estimate(
         base, Method(type=method, lora=lora or Lora(), last_layers=LastLayers(count=last)),
         hyperparameters(**{**usual, **changes}), longest_item=longest, steps=10, tokens=1000, gpu=gpu,
-        available=available,
+        available=available, shards=shards,
     )  # fmt: skip
 
 
@@ -49,6 +49,13 @@ def run(base, method="lora", *, gpu=True, longest=512, available=None, lora=None
 def test_what_does_not_grow_with_the_batch_is_as_worked_out_by_hand(base, method, expected):
     parts = run(base, method).parts
     assert {name: parts[name] for name in expected} == pytest.approx(expected, abs=2)
+
+
+def test_what_is_trained_is_divided_among_processes_and_a_checkpoint_is_whole():
+    alone, divided = run(LLAMA_8B, "full"), run(LLAMA_8B, "full", shards=8)
+    assert divided.parts["optimizer"] == alone.parts["optimizer"] // 8
+    assert divided.parts["weights"] == alone.parts["weights"], "they are held whole to be measured"
+    assert divided.checkpoint_bytes == pytest.approx(alone.checkpoint_bytes, abs=16)
 
 
 def test_the_parts_are_the_whole():

@@ -12,8 +12,9 @@ forty of them, or less than the last bit of a loss.
 """
 
 import statistics
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_run import Ended, RunSettings, run, run_in_processes
@@ -22,6 +23,8 @@ STEPS, ROWS = 40, 40
 PLAN = [[(8 * step + row) % ROWS for row in range(8)] for step in range(STEPS)]
 UNEVEN = [*PLAN[:3], [5], [6], *PLAN[5:8]]
 """Two of the steps have a single row."""
+OVERFIT = [[16 + (8 * step + row) % (ROWS - 16) for row in range(8)] for step in range(STEPS)]
+"""Nothing is learnt from the validation rows, whose loss rises in the end."""
 LAST_BIT = 2.0**-21
 """Of a float32 between 4 and 8."""
 
@@ -161,3 +164,98 @@ def test_processes_that_would_not_do_the_same_steps_are_refused(two_processes: l
     for ended in two_processes[2]:
         assert "would not train the same steps" in ended.error
         assert ended.losses == []
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Runs of several processes that hold a part of every layer each."""
+
+    processes: int
+    runs: list[list[Ended]]
+
+    def ended(self, name: str) -> list[Ended]:
+        return self.runs[list(DIVIDED).index(name)]
+
+
+FULL = {"learning_rate": 0.002}
+DIVIDED: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "full": {"method": "full", "hyperparameters": FULL},
+    "dora": {"method": "dora"},
+    "uneven": {"plan": UNEVEN, "validation": 0},
+    "best": {"plan": OVERFIT, "following": {"keep": "best"}},
+    "stopped": {"validation": 0, "stop_rank": 1, "stop_step": STEPS // 2},
+    "rounded base": {"base": "bfloat16"},
+}
+"""Changes of the usual run, by name."""
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def divided(
+    request: pytest.FixtureRequest, first_half: Ended, states: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Divided:
+    folder = Path(tmp_path_factory.mktemp("divided"))
+    runs = [settings(is_divided=True, **changes) for changes in DIVIDED.values()]
+    runs[list(DIVIDED).index("stopped")] = replace(
+        runs[list(DIVIDED).index("stopped")], keep_in=str(states / f"of-{request.param}-parts")
+    )
+    runs.append(settings(is_divided=True, go_on_from=str(states / "of-one")))
+    return Divided(request.param, run_in_processes(runs, request.param, folder))
+
+
+def test_every_parameter_of_a_layer_is_divided_and_each_process_holds_its_part(divided: Divided) -> None:
+    for name in ("lora", "full", "dora"):
+        for ended in divided.ended(name):
+            held = ended.held
+            assert held is not None
+            assert held.whole == []
+            assert held.weights == pytest.approx(held.layers / divided.processes, rel=0.1)
+    full = divided.ended("full")[0].held
+    assert full is not None
+    assert full.gradients == full.weights
+    assert full.moments == pytest.approx(2 * full.weights, rel=0.01)
+
+
+def test_a_whole_model_is_held_whole() -> None:
+    """What the test above would find if nothing was divided."""
+    held = run(settings(validation=0)).held
+    assert held is not None
+    assert held.weights == held.layers
+    assert held.whole
+
+
+@pytest.mark.parametrize("name", ["lora", "full", "dora"])
+def test_divided_layers_are_trained_as_whole_ones(divided: Divided, name: str) -> None:
+    first, *others = divided.ended(name)
+    assert_same_trajectory(first, run(settings(**DIVIDED[name])))
+    for other in others:
+        assert all((tensor == other.adapter[key]).all() for key, tensor in first.adapter.items()), "bit-equal"
+
+
+def test_a_process_without_rows_keeps_the_others_company(divided: Divided) -> None:
+    alone = run(settings(**DIVIDED["uneven"]))
+    assert divided.ended("uneven")[0].losses == pytest.approx(alone.losses, rel=1e-5)
+
+
+def test_the_best_of_divided_states_is_put_together(divided: Divided) -> None:
+    alone, first = run(settings(**DIVIDED["best"])), divided.ended("best")[0]
+    assert first.kept_step == alone.kept_step
+    assert first.kept_step is not None
+    assert first.kept_step < STEPS, "the last state is the best, so nothing is put back"
+    for name, tensor in alone.adapter.items():
+        assert float((first.adapter[name] - tensor).abs().max()) < 3e-5, name
+
+
+def test_adapters_in_float32_are_divided_with_a_rounded_base(divided: Divided) -> None:
+    """Sums in bfloat16 differ in their third digit, and the differences grow: the first half is compared."""
+    alone, half = run(settings(**DIVIDED["rounded base"])), STEPS // 2
+    assert divided.ended("rounded base")[0].losses[:half] == pytest.approx(alone.losses[:half], rel=1e-2)
+
+
+def test_divided_processes_go_on_where_one_was_stopped(packed: Ended, first_half: Ended, divided: Divided) -> None:
+    assert_same_in_two_parts(first_half, divided.runs[-1][0], packed)
+
+
+def test_one_process_goes_on_where_divided_ones_were_stopped(packed: Ended, states: Path, divided: Divided) -> None:
+    second = run(settings(go_on_from=str(states / f"of-{divided.processes}-parts")))
+    assert_same_in_two_parts(divided.ended("stopped")[0], second, packed)

@@ -153,6 +153,8 @@ class Reason(StrEnum):
     """The loss is no longer finite."""
     HUNG = "Hung"
     """Nothing moved for spec.training.guards.stallMinutes."""
+    RANK_LOST = "RankLost"
+    """Another process of the same run ended or fell silent; that one says why, if it still could."""
     GPU_NOT_VISIBLE = "GpuNotVisible"
     """The pod requested a GPU and cannot see one."""
     GPU_FAULT = "GpuFault"

@@ -4,6 +4,7 @@ The table becomes the child Job's `podFailurePolicy`, what the operator ends its
 docs/failures.md prints it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
@@ -34,6 +35,7 @@ class ExitCode(IntEnum):
     GATES_FAILED = 15
     INFRASTRUCTURE = 20
     PREEMPTED = 75
+    RANKS_PREEMPTED = 76
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,10 @@ class Rule:
     """What the trainer ends with; None for what the operator finds itself."""
     failure_class: FailureClass
     action: Literal["FailJob", "Count", "Ignore"]
-    """podFailurePolicy: FailJob ends the job, Count uses up a retry, Ignore tries again for free."""
+    """podFailurePolicy: FailJob ends the job, Count uses up a retry, Ignore tries again for free.
+
+    Of several nodes whatever ends a pod ends the Job, and the operator does the same by a new Job for all pods.
+    """
     meaning: str
     most: int | None = None
     """Attempts that may end so, however many retries are left."""
@@ -70,9 +75,21 @@ RULES: Final = (
     Rule(code=ExitCode.GATES_FAILED, failure_class="Gates", action="FailJob", meaning="a gate does not hold"),
     Rule(code=ExitCode.INFRASTRUCTURE, failure_class="Infrastructure", action="Count", meaning="worth another attempt"),
     Rule(code=ExitCode.PREEMPTED, failure_class="Preempted", action="Ignore", meaning="asked to stop, state saved"),
+    Rule(
+        code=ExitCode.RANKS_PREEMPTED,
+        failure_class="Preempted",
+        action="Ignore",
+        meaning="some of several pods were asked to stop, so all did; state saved",
+    ),
     Rule(failure_class="Cluster", action="FailJob", meaning="the cluster cannot run the pod"),
     Rule(failure_class="Limits", action="FailJob", meaning="a bound of spec.limits is reached"),
 )
 
+JOB_GOES_ON: Final = (ExitCode.PREEMPTED,)
+"""Several nodes: codes after which the Job itself goes on, because it is suspended and all of its pods were asked."""
+
 RULE_BY_CODE: Final = {int(rule.code): rule for rule in RULES if rule.code is not None}
 RULE_BY_CLASS: Final = {rule.failure_class: rule for rule in RULES}
+"""Rules of one class agree in what follows."""
+RULE_BY_NAME: Final[Mapping[str, Rule]] = {str(name): rule for name, rule in RULE_BY_CLASS.items()}
+"""By the word that stands in status."""

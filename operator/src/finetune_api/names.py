@@ -24,8 +24,13 @@ SUSPENDED_BY: Final = f"{GROUP}/suspended-by"
 """Annotation of a Job or Workload that the operator has suspended, so that it never ends another's suspension."""
 AVOIDED_NODES: Final = f"{GROUP}/avoided-nodes"
 """Annotation of a child Job: names of nodes that its template leaves out, separated by commas."""
+INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
+JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
+"""The Job controller's own, on every pod."""
 SELECTOR: Final = {MANAGED_BY: MANAGER}
 CONTAINER: Final = "trainer"
+RENDEZVOUS_PORT: Final = 29400
+"""Where the first of several pods listens for the others."""
 JOB_NAME_BYTES: Final = 61
 """The pods of an Indexed Job are called `<name>-<index>`, and that must be a DNS label of 63 bytes."""
 
@@ -38,6 +43,18 @@ def child_name(job_name: str, kind: Kind) -> str:
     mark = hashlib.sha256(job_name.encode()).hexdigest()[:8]
     head = job_name.replace(".", "-")[: JOB_NAME_BYTES - len(suffix) - len(mark) - 1].rstrip("-")
     return f"{head}-{mark}{suffix}"
+
+
+def service_name(job_name: str) -> str:
+    """The headless Service in front of a job's training pods; a Service's name begins with a letter."""
+    name = child_name(job_name, "train")
+    return name if name[0].isalpha() else f"n-{name}"
+
+
+def rendezvous(job_name: str) -> str:
+    """`host:port` at which the first training pod is found by the others of its namespace."""
+    # The Job controller calls the host of an Indexed Job's pod `<job>-<index>`.
+    return f"{child_name(job_name, 'train')}-0.{service_name(job_name)}:{RENDEZVOUS_PORT}"
 
 
 def label_value(job_name: str) -> str:

@@ -27,5 +27,7 @@ class TrainerRequest(Message):
     """What preflight validated; training refuses other data. None for preflight itself."""
     prepared_digest: str | None = None
     """Digest of `prepared.json`, which holds the resolved settings and names the token ids. None for preflight."""
+    rendezvous: str | None = None
+    """`host:port` of the first pod, where several train together."""
     gpu_memory_bytes: int | None = None
     """Memory of one GPU of the kind that training will get, where the cluster tells."""

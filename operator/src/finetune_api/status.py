@@ -230,13 +230,22 @@ class CheckpointStatus(Message):
     """Size of all its files."""
 
 
+class RestartStatus(Message):
+    """New starts of all pods of a job of several nodes."""
+
+    counted: int = 0
+    """Those that used up a retry."""
+    job_uid: Word | None = None
+    """The training Job that ended last; what it ended with is taken into account."""
+
+
 class AttemptStatus(Message):
-    """One start of the trainer."""
+    """One start of the trainer; of several pods, one start of all of them."""
 
     pod: Word
-    """Pod name."""
+    """Pod name; of several, the first, or the one whose end was the attempt's."""
     uid: Word
-    """Pod UID."""
+    """Pod UID; of several, the first one's."""
     node: Word | None = None
     """Node it ran on."""
     started_at: Timestamp | None = None
@@ -331,6 +340,8 @@ class FinetuneJobStatus(Message):
     """Times a finished Job had to be run again because its report could not be read; it re-reports, not re-trains."""
     queue: QueueStatus | None = None
     """Kueue's side of a job that is queued."""
+    restarts: RestartStatus | None = None
+    """Of a job of several nodes whose pods were started anew, together."""
     failure: FailureStatus | None = None
     """Why the job failed and what to do."""
     started_at: Timestamp | None = None

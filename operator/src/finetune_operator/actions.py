@@ -12,6 +12,8 @@ class CreateJob:
 
     kind: Kind
     manifest: dict[str, Any]
+    service: dict[str, Any] | None = None
+    """Created before it, unless it is there: by it the Job's pods find each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

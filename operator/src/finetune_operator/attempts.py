@@ -5,6 +5,7 @@ no report: what status remembers of its lines says how far it came, and what of 
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -30,16 +31,22 @@ def merge(
 ) -> list[AttemptStatus]:
     """The newest attempts, oldest first; `progress` is of the one that runs."""
     history = list(history)
-    pods = child.pods if child is not None else ()
+    pods = [_named(pod, history) for pod in child.pods] if child is not None else []
     before = {attempt.uid: attempt for attempt in history}
     present = {
         pod.uid: _done(_attempt(pod), before.get(pod.uid), pod, progress if pod.running else None)
         for pod in pods
-        if pod.started_at is not None
+        if pod.started_at is not None and pod.uid
     }
     end = _unseen_end(child, suspended, now)
     known = [present.get(old.uid) or _vanished(old, end) for old in history]
     return [*known, *_fresh(known, present.values())][-KEPT:]
+
+
+def _named(pod: ChildPod, history: list[AttemptStatus]) -> ChildPod:
+    """The pod; one for several of which the first is gone has the name of the attempt that has not ended."""
+    open_ended = [attempt.uid for attempt in history if attempt.finished_at is None]
+    return pod if pod.uid or not open_ended else replace(pod, uid=open_ended[-1])
 
 
 def _fresh(known: list[AttemptStatus], present: Iterable[AttemptStatus]) -> list[AttemptStatus]:

@@ -162,8 +162,8 @@ class Cache:
         return job.key if job is not None else None
 
     def running_pods(self) -> list[tuple[Key, ChildPod]]:
-        """Every pod in which preflight or training is at work."""
-        pods = [pod for pod in self._pods.values() if pod.running]
+        """Every pod that tells of preflight or training at work; of several that train together, the first."""
+        pods = [pod for pod in self._pods.values() if pod.running and pod.index == 0]
         return [(key, pod) for pod in pods if (key := self.key_of("pods", pod.uid)) is not None]
 
     def pending_workloads(self) -> list[tuple[Key, Workload]]:

@@ -11,6 +11,7 @@ from finetune_api.base import Timestamp
 from finetune_api.names import (
     AVOIDED_NODES,
     CONTAINER,
+    INDEX_LABEL,
     JOB_LABEL,
     KIND_LABEL,
     OWNER_LABEL,
@@ -72,6 +73,8 @@ class ChildJob:
     """When it began, or went on, to create pods."""
     finished_at: Timestamp | None
     backoff_limit: int
+    completions: int
+    """Pods that must succeed: those of a training Job train together."""
     ttl_seconds: int | None
     avoided_nodes: frozenset[str]
     """Nodes that its pods are kept off because attempts failed there."""
@@ -93,6 +96,8 @@ class ChildPod:
     job_uid: str
     kind: str
     """Value of our kind label: preflight or train."""
+    index: int
+    """Its place among the Job's pods."""
     created_at: Timestamp
     deleting: bool
     phase: str
@@ -168,6 +173,7 @@ def parse_job(raw: Raw) -> ChildJob:
         started_at=status.get("startTime"),
         finished_at=end.get("lastTransitionTime"),
         backoff_limit=spec.get("backoffLimit", 6),
+        completions=spec.get("completions", 1),
         ttl_seconds=spec.get("ttlSecondsAfterFinished"),
         avoided_nodes=frozenset(filter(None, annotations.get(AVOIDED_NODES, "").split(","))),
     )
@@ -176,6 +182,7 @@ def parse_job(raw: Raw) -> ChildJob:
 def parse_pod(raw: Raw) -> ChildPod:
     """A Pod as the API server sends it."""
     metadata, status = raw["metadata"], raw.get("status") or {}
+    labels = metadata.get("labels") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     owner = controller(metadata)
     container = _container(status)
@@ -188,7 +195,8 @@ def parse_pod(raw: Raw) -> ChildPod:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         job_uid=owner.uid if owner else "",
-        kind=(metadata.get("labels") or {}).get(KIND_LABEL, ""),
+        kind=labels.get(KIND_LABEL, ""),
+        index=_index(labels.get(INDEX_LABEL, "")),
         created_at=metadata["creationTimestamp"],
         deleting="deletionTimestamp" in metadata,
         phase=status.get("phase", "Pending"),
@@ -227,6 +235,10 @@ def _claimed(labels: Raw) -> Owner | None:
 def _container(status: Raw) -> Raw:
     own = (container for container in status.get("containerStatuses") or () if container["name"] == CONTAINER)
     return next(own, {})
+
+
+def _index(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _reason_if(conditions: Raw, name: str, status: str) -> str | None:

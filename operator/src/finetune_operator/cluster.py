@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import aiohttp
 from kubernetes.aio import config as kubernetes_config
@@ -34,11 +34,15 @@ PAGE: Final = 500
 TIMEOUT_SECONDS: Final = 30
 LABEL_SELECTOR: Final = ",".join(f"{name}={value}" for name, value in SELECTOR.items())
 
-_PATHS: Final[Mapping[Resource, tuple[str, str]]] = {
+Child = Literal["jobs", "services"]
+"""What the operator makes."""
+
+_PATHS: Final[Mapping[Resource | Child, tuple[str, str]]] = {
     "finetunejobs": (f"/apis/{API_VERSION}", PLURAL),
     "jobs": ("/apis/batch/v1", "jobs"),
     "pods": ("/api/v1", "pods"),
     "workloads": (f"/apis/{workloads.GROUP}/{workloads.VERSION}", workloads.PLURAL),
+    "services": ("/api/v1", "services"),
 }
 _UNLABELLED: Final[frozenset[Resource]] = frozenset({"finetunejobs", "workloads"})
 """Listed whole: our label is not on them."""
@@ -122,16 +126,16 @@ class Cluster:
         async for item in self._pages("/api/v1/nodes", {"limit": str(PAGE)}, accept=_METADATA_ONLY):
             yield item["metadata"].get("labels") or {}
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Raw | None:
+    async def get(self, resource: Resource | Child, namespace: str, name: str) -> Raw | None:
         """One object, or None if there is none."""
         try:
             return await self._json("GET", _path(resource, namespace, name))
         except NotFoundError:
             return None
 
-    async def create_job(self, manifest: Raw) -> Raw:
-        """Create a Job and return it; ConflictError if the name is taken."""
-        return await self._json("POST", _path("jobs", manifest["metadata"]["namespace"]), body=manifest)
+    async def create(self, resource: Child, manifest: Raw) -> Raw:
+        """Create an object and return it; ConflictError if the name is taken."""
+        return await self._json("POST", _path(resource, manifest["metadata"]["namespace"]), body=manifest)
 
     async def patch(self, resource: Resource, namespace: str, name: str, change: Raw) -> Raw:
         """Merge a change into an object and return it; ConflictError if its UID is not the change's."""
@@ -250,7 +254,7 @@ class Cluster:
         return response.status, await response.read()
 
 
-def _path(resource: Resource, namespace: str | None, name: str = "") -> str:
+def _path(resource: Resource | Child, namespace: str | None, name: str = "") -> str:
     prefix, plural = _PATHS[resource]
     scope = f"/namespaces/{namespace}" if namespace else ""
     return f"{prefix}{scope}/{plural}" + (f"/{name}" if name else "")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -85,6 +85,8 @@ class Refusal:
 
     kind: RefusalKind
     message: str
+    """Of a foreign object, its name."""
+    resource: Literal["Job", "Service"] = "Job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,12 @@ from finetune_api.names import MANAGER, SUSPENDED_BY, Kind
 from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetFinalizers, SetTtl, SuspendJob
 from finetune_operator.attempts import newly_finished
 from finetune_operator.cache import Cache, Resource
-from finetune_operator.children import Raw, parse_job
+from finetune_operator.children import Owner, Raw, controller, parse_job
 from finetune_operator.cluster import Cluster
 from finetune_operator.decide import Decision, decide, is_final
 from finetune_operator.errors import ClusterError, ConflictError, NotFoundError, RefusedError
 from finetune_operator.events import event
+from finetune_operator.gang import as_one
 from finetune_operator.gpu_memory import GpuMemory
 from finetune_operator.intake import Intake
 from finetune_operator.metrics import Metrics
@@ -86,7 +87,7 @@ class Reconciler:
 
     def _observe(self, job: FinetuneJob) -> Observed:
         preflight = self._places.placed(self._cache.child(job.key, job.uid, "preflight"))
-        train = self._places.placed(self._cache.child(job.key, job.uid, "train"))
+        train = as_one(self._places.placed(self._cache.child(job.key, job.uid, "train")))
         return Observed(
             preflight=preflight,
             train=train,
@@ -101,7 +102,7 @@ class Reconciler:
         refusals: dict[Kind, Refusal] = {}
         for action in actions:
             if isinstance(action, CreateJob):
-                refusal = await self._create(job, action)
+                refusal = await self._serve(job, action) or await self._create(job, action)
                 if refusal is not None:
                     refusals[action.kind] = refusal
             elif isinstance(action, SetFinalizers):
@@ -112,7 +113,7 @@ class Reconciler:
 
     async def _create(self, job: FinetuneJob, action: CreateJob) -> Refusal | None:
         try:
-            created = await self._cluster.create_job(action.manifest)
+            created = await self._cluster.create("jobs", action.manifest)
         except ConflictError:
             return await self._settle(job, action)
         except (RefusedError, NotFoundError) as error:
@@ -120,6 +121,26 @@ class Reconciler:
         _log.info("created Job", extra={"job": job.key, "child": action.manifest["metadata"]["name"]})
         self._intake.take("jobs", created)
         return None
+
+    async def _serve(self, job: FinetuneJob, action: CreateJob) -> Refusal | None:
+        """Make sure of the Service that the Job's pods find each other by, where there are several."""
+        if action.service is None:
+            return None
+        try:
+            await self._cluster.create("services", action.service)
+        except ConflictError:
+            return await self._settle_service(job, action.service["metadata"]["name"])
+        except (RefusedError, NotFoundError) as error:
+            return Refusal(kind=RefusalKind.REFUSED, message=str(error))
+        return None
+
+    async def _settle_service(self, job: FinetuneJob, name: str) -> Refusal | None:
+        raw = await self._cluster.get("services", job.key.namespace, name)
+        owner = controller(raw["metadata"]) if raw is not None else None
+        if raw is None or "deletionTimestamp" in raw["metadata"] or (owner is not None and _is_heir(job, owner)):
+            return Refusal(kind=RefusalKind.LEFTOVER, message=f"Waiting for an earlier Service {name} to be removed")
+        is_own = owner is not None and owner.uid == job.uid
+        return None if is_own else Refusal(kind=RefusalKind.FOREIGN, message=name, resource="Service")
 
     async def _settle(self, job: FinetuneJob, action: CreateJob) -> Refusal | None:
         """The name is taken: by this very job's Job, by one about to go, or by somebody else's."""
@@ -132,8 +153,7 @@ class Reconciler:
         if found.owner is not None and found.owner.uid == job.uid:
             self._intake.take("jobs", raw)
             return leftover if found.deleting else None
-        # Kubernetes removes the Job of an earlier FinetuneJob of this name; everything else stays until someone acts.
-        is_heir = found.owner is not None and found.owner.is_finetune_job and found.owner.name == job.key.name
+        is_heir = found.owner is not None and _is_heir(job, found.owner)
         return leftover if is_heir or found.deleting else Refusal(kind=RefusalKind.FOREIGN, message=name)
 
     async def _change(self, namespace: str, action: DeleteJob | SuspendJob | SetActive | SetTtl) -> None:
@@ -205,6 +225,14 @@ class Reconciler:
                 await self._cluster.create_event(event(job, milestone, self._clock()))
             except ClusterError as error:
                 _log.warning("event not recorded", extra={"job": job.key, "cause": str(error)})
+
+
+def _is_heir(job: FinetuneJob, owner: Owner) -> bool:
+    """Whether an object is of an earlier FinetuneJob of this name.
+
+    Kubernetes removes it; everything else stays until someone acts.
+    """
+    return owner.is_finetune_job and owner.name == job.key.name and owner.uid != job.uid
 
 
 def _spec(action: SuspendJob | SetActive | SetTtl) -> Raw:

@@ -30,6 +30,8 @@ RIGHTS: Final = (
     # Owner references that block deletion need this where OwnerReferencesPermissionEnforcement is on.
     Right(group=GROUP, resource=f"{PLURAL}/finalizers", verbs=("update",)),
     Right(group="batch", resource="jobs", verbs=("get", "list", "watch", "create", "patch", "delete")),
+    # In front of the pods of a job of several nodes.
+    Right(group="", resource="services", verbs=("get", "create")),
     Right(group="", resource="pods", verbs=("list", "watch")),
     Right(group="", resource="pods/log", verbs=("get",)),
     Right(group="", resource="events", verbs=("create",)),

@@ -50,6 +50,7 @@ def next_status(
             "progress": _progress(before, observed, step),
             "checkpoint": _checkpoint(status, observed),
             "queue": _queue(before, step),
+            "restarts": step.restarts or before.restarts,
             "lost_reports": before.lost_reports + int(step.lost_report),
             "failure": step.failure,
             "started_at": before.started_at or (attempts[0].started_at if attempts else None),
@@ -87,7 +88,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 def _attempts(job: FinetuneJob, observed: Observed, now: datetime) -> list[AttemptStatus]:
     suspended = job.spec is not None and job.spec.suspend
     attempts = merge(job.status.attempts, observed.train, observed.progress, suspended=suspended, now=now)
-    return with_gpu_time(attempts, job.spec.resources.gpus.count if job.spec is not None else 0)
+    return with_gpu_time(attempts, job.spec.resources.total_gpus if job.spec is not None else 0)
 
 
 def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:

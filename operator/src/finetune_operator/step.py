@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from finetune_api.conditions import Reason
 from finetune_api.report import TrainerReport
-from finetune_api.status import FailureStatus, Phase
+from finetune_api.status import FailureStatus, Phase, RestartStatus
 from finetune_operator.actions import Action
 from finetune_operator.queue_view import QueueView
 from finetune_operator.wait import Wait
@@ -29,6 +29,8 @@ class Step:
     """What keeps it from going on, to be judged by the deadlines."""
     lost_report: bool = False
     """Whether the step runs a finished Job again for its report."""
+    restarts: RestartStatus | None = None
+    """What is to be remembered of the end of a Job of several pods."""
     recheck_after: float | None = None
     """Seconds until time alone can change the step."""
 

@@ -5,6 +5,7 @@ keeps it from the first process of a container altogether: the pod would train o
 back until `StopSignal` listens.
 """
 
+import os
 import signal
 import sys
 
@@ -12,5 +13,11 @@ if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     from finetune_trainer.command_line import main
+    from finetune_trainer.place import Place
 
-    sys.exit(main())
+    code = main()
+    if Place.here().count > 1:
+        # All is said and written. Connections to processes that are gone, or that hang, may not be closed in peace.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

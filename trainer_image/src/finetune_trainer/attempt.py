@@ -1,9 +1,11 @@
 """One attempt at a job, from the claim of its epoch to the manifest, in the order it happens."""
 
 import gc
+import io
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -27,8 +29,10 @@ from finetune_trainer.model import resolve_device, resolve_dtype
 from finetune_trainer.model_files import load_tokenizer
 from finetune_trainer.output import claim_checkpoints, remove_checkpoints
 from finetune_trainer.parent import fetch_parent
+from finetune_trainer.place import Place
 from finetune_trainer.prepared_document import PreparedDocument
 from finetune_trainer.publish import commit, upload_records
+from finetune_trainer.ranks import Ranks
 from finetune_trainer.ready import open_ready
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.result_files import PAGE, write_result_files
@@ -39,35 +43,45 @@ from finetune_trainer.uploads import Uploads
 LOG: Final = logging.getLogger(__name__)
 
 
+class _Silence(io.StringIO):
+    """Where the progress of all processes but the first goes."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 def attempt(
-    context: Context, document: PreparedDocument, identity: Identity, verify_options: Sequence[str]
+    context: Context,
+    document: PreparedDocument,
+    identity: Identity,
+    verify_options: Sequence[str],
+    ranks: Ranks | None = None,
 ) -> TrainerReport:
-    """Train, evaluate, publish and verify.
+    """Train, evaluate, publish and verify; of several processes the first alone claims, tells and publishes.
 
     Args:
         context: The run's surroundings; its draft is filled in on the way.
         document: What preflight decided.
         identity: What the result is committed as.
         verify_options: Command-line options that lead the verifying process to S3.
+        ranks: The processes that train together; None where this one trains alone.
 
     Raises:
         TrainerError: naming what went wrong and what to do.
 
     """
+    ranks = ranks or Ranks()
     spec, storage, layout = context.request.spec, context.storage, context.layout
     check_method(spec)
     resolve_device(spec.resources.gpus.count)  # a missing GPU is found before gigabytes are downloaded
-    reporter = Reporter(sys.stdout, context.work_dir / METRICS, gauge=gpu_use)
+    reporter = Reporter(sys.stdout if ranks.is_first else _Silence(), context.work_dir / METRICS, gauge=gpu_use)
     reporter.stage("loading")
-    epoch = claim(storage, layout, identity, now=context.clock())
-    context.draft.add(epoch=epoch.number)
-    claim_checkpoints(storage, layout)
-    abort_stale_uploads(epoch)
+    epoch = _begin(context, identity, ranks)
     at_once = portions(storage, layout, epoch.number, document.settings, spec.evaluation)
     parent = fetch_parent(storage, spec, context.work_dir)
     context.draft.add(lineage=lineage(storage, context.request, data_digest=identity.data_digest, parent=parent))
     LOG.info("downloading the base model")
-    model_directory = fetch_model(storage, spec.model.uri, context.work_dir, weights=True)
+    model_directory = _fetch_model(context, ranks)
     context.stop.check()
     prepared = open_ready(context, document, load_tokenizer(model_directory), model_directory, reporter)
     context.draft.add(
@@ -92,11 +106,35 @@ def attempt(
             uploads,
             reporter,
             parent,
-            _keeper(context),
+            _keeper(context) if ranks.is_first else None,
+            ranks,
         )
         tuned = tune(job)
     _free_memory()
+    if not ranks.is_first:
+        return context.draft.report
     return _deliver(job, epoch, identity, tuned, list(verify_options))
+
+
+def _fetch_model(context: Context, ranks: Ranks) -> Path:
+    """The base model on disk, one copy for all processes of a pod."""
+    is_first_here = Place.here().local_rank == 0
+    if is_first_here:
+        directory = fetch_model(context.storage, context.request.spec.model.uri, context.work_dir, weights=True)
+    ranks.gather(None)
+    return directory if is_first_here else context.work_dir.parent / "model"
+
+
+def _begin(context: Context, identity: Identity, ranks: Ranks) -> Epoch:
+    """Claim this attempt's epoch, one for all of its processes."""
+    storage, layout = context.storage, context.layout
+    if not ranks.is_first:
+        return Epoch(ranks.tell(0), storage, layout)
+    epoch = claim(storage, layout, identity, now=context.clock())
+    context.draft.add(epoch=epoch.number)
+    claim_checkpoints(storage, layout)
+    abort_stale_uploads(epoch)
+    return Epoch(ranks.tell(epoch.number), storage, layout)
 
 
 def _deliver(job: Job, epoch: Epoch, identity: Identity, tuned: Tuned, verify_options: list[str]) -> TrainerReport:

@@ -6,6 +6,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from finetune_trainer.ranks import ALONE, Ranks
+from finetune_trainer.sharding import whole
 from finetune_trainer.state import LoopState, trainable
 
 _PREFIX: Final = "best/"
@@ -16,14 +18,14 @@ Weights = dict[str, Tensor]
 
 def copy_weights(model: torch.nn.Module) -> Weights:
     """What `model` trains, as it stands."""
-    return {name: parameter.detach().to("cpu", copy=True) for name, parameter in trainable(model)}
+    return {name: whole(parameter.detach()).to("cpu", copy=True) for name, parameter in trainable(model)}
 
 
 @torch.no_grad()
-def put_weights(weights: Weights, model: torch.nn.Module) -> None:
-    """Give `model` the weights that `copy_weights` took."""
+def put_weights(weights: Weights, model: torch.nn.Module, ranks: Ranks = ALONE) -> None:
+    """Give `model` the weights that `copy_weights` took; of several processes, those of the first."""
     for name, parameter in trainable(model):
-        parameter.copy_(weights[name])
+        ranks.spread(parameter, weights.get(name))
 
 
 def with_best(state: LoopState, best: Weights) -> LoopState:

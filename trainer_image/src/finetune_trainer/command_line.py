@@ -5,6 +5,7 @@ this is the one place that turns exceptions into both.
 """
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -21,10 +22,12 @@ from finetune_api.conditions import Reason
 from finetune_api.exit_codes import ExitCode
 from finetune_api.report import TrainerReport, compact
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
+from finetune_trainer import launch
 from finetune_trainer.cleanup import clean_up
 from finetune_trainer.context import Context, Draft, check_request, library_versions, utc_now
 from finetune_trainer.errors import SettingsError, StopRequested, TrainerError
 from finetune_trainer.failures import Redactor, as_trainer_error, secrets_in
+from finetune_trainer.place import Place, show_life
 from finetune_trainer.preflight import preflight
 from finetune_trainer.run import train_job
 from finetune_trainer.signals import StopSignal
@@ -38,8 +41,11 @@ LOG: Final = logging.getLogger("finetune_trainer")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parse(arguments)
     redactor = _configure_logging(options.credentials_dir)
+    if options.command == "train" and (code := _launch(options, arguments)) is not None:
+        return code
     _restrain_libraries(options.work_dir)
     pulse = Pulse()
     stop = StopSignal(pulse.beat).install()
@@ -49,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = None
     try:
         context = _connect(options, stop, draft)
-        with (
-            _watchdog(context, pulse, options.termination_message_path) if options.command == "train" else nullcontext()
-        ):
+        if Place.here().count > 1:
+            _import_libraries(stop)
+        with _watchdog(context, pulse, options) if options.command == "train" else nullcontext():
             report = _COMMANDS[options.command](context, options)
         code = ExitCode.SUCCESS
     except Exception as error:  # every failure must reach the user as a report
@@ -73,7 +79,36 @@ def _preflight(context: Context, _options: argparse.Namespace) -> TrainerReport:
 
 
 def _train(context: Context, options: argparse.Namespace) -> TrainerReport:
-    return train_job(context, _locations(options))
+    if Place.here().count == 1:
+        return train_job(context, _locations(options))
+    from finetune_trainer.together import train_together  # noqa: PLC0415  imports torch
+
+    return train_together(context, _locations(options), _ender(context, options.termination_message_path))
+
+
+def _import_libraries(stop: StopSignal) -> None:
+    """Import what takes long to, before anybody watches: many processes that start at once are slow, and not hung."""
+    for name in ("torch", "transformers", "accelerate", "peft"):
+        importlib.import_module(name)
+        stop.check()
+
+
+def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None:
+    """Start the processes that train together and wait for them; None where this process trains itself."""
+    try:
+        request = _request(os.environ)
+    except SettingsError:
+        return None  # told of in the usual way
+    places = launch.places(request, os.environ)
+    if not places:
+        return None
+    return launch.launch(
+        places,
+        arguments,
+        work_dir=options.work_dir,
+        message=options.termination_message_path,
+        stall_seconds=60 * request.spec.training.guards.stall_minutes,
+    )
 
 
 def _cleanup(context: Context, _options: argparse.Namespace) -> TrainerReport:
@@ -87,23 +122,30 @@ _COMMANDS: Final[Mapping[str, Callable[[Context, argparse.Namespace], TrainerRep
 }
 
 
-def _watchdog(context: Context, pulse: Pulse, message_path: Path | None) -> Watchdog:
-    """What ends a command that hangs, with its report in the termination message; none may be left to S3."""
+def _watchdog(context: Context, pulse: Pulse, options: argparse.Namespace) -> Watchdog:
+    """What ends a command that hangs; and as long as it does not, tells the launcher that it is alive."""
+    message_path = None if options.command == "verify" else options.termination_message_path
+    limit = 60 * context.request.spec.training.guards.stall_minutes
+    return Watchdog(pulse, limit, _ender(context, message_path), on_look=show_life)
 
-    def on_hang(failure: TrainerError) -> None:
+
+def _ender(context: Context, message_path: Path | None) -> Callable[[TrainerError], None]:
+    """Ends the process at once, with its report in the termination message; none may be left to S3."""
+
+    def end(failure: TrainerError) -> None:
         LOG.error("%s: %s. %s", failure.reason, failure.message, failure.advice)
         if message_path is not None:
             _leave(context.draft.add(outcome="failed", failure=failure.failure()), message_path)
         end_process(failure.exit_code)
 
-    return Watchdog(pulse, 60 * context.request.spec.training.guards.stall_minutes, on_hang)
+    return end
 
 
 def _verify(options: argparse.Namespace, stop: StopSignal, pulse: Pulse) -> int:
     """Score an adapter for the run that started this process, which judges what it says."""
     try:
         context = _connect(options, stop, Draft(_blank("train")))
-        with _watchdog(context, pulse, None):
+        with _watchdog(context, pulse, options):
             score = score_sample(context, Sample.model_validate_json(options.sample.read_text()))
     except Exception as error:
         failure = as_trainer_error(error)
@@ -118,7 +160,7 @@ def _connect(options: argparse.Namespace, stop: StopSignal, draft: Draft) -> Con
     request = _request(os.environ)
     draft.add(spec_digest=request.spec_digest)
     check_request(request)
-    limit_threads(request.spec.resources.cpu)
+    limit_threads(request.spec.resources.cpu, Place.here().local_count)
     options.work_dir.mkdir(parents=True, exist_ok=True)
     storage = Storage.connect(
         request.spec.storage,

@@ -9,6 +9,7 @@
     ├── GatesFailedError     15  the result does not reach what spec.evaluation.gates asks for
     ├── InfrastructureError  20  worth another attempt
     └── StopRequested        75  asked to stop, state saved
+        └── RanksStopped     76  some of the processes that train together were asked, so all stopped
 
 Code that finds a fault raises one of these, with a message that names the file, line or field and an advice
 that says what to do. `command_line` alone turns it into a report and an exit code.
@@ -91,3 +92,9 @@ class StopRequested(TrainerError):  # noqa: N818  a request, not an error
     """The pod was asked to leave; what was done is saved."""
 
     exit_code = ExitCode.PREEMPTED
+
+
+class RanksStopped(StopRequested):
+    """Some of the processes that train together were asked to leave, so all have saved and left."""
+
+    exit_code = ExitCode.RANKS_PREEMPTED

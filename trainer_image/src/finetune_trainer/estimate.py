@@ -5,7 +5,8 @@ Memory of one GPU at the worst micro-batch, in bytes, with c = 2 (bfloat16) or 4
 - *weights*: c a number. qlora: 4.127 bits in linear layers (arXiv:2305.14314, section 3), 4 bytes elsewhere. What full
   and last-layers train: 4, and c for the copy that autocast computes with.
 - *adapter*: 4 a number; rank x (in + out) numbers a matrix, and out more with dora.
-- *gradients*: 4 a trained number. *optimizer*: 8, AdamW's two moments.
+- *gradients*: 4 a trained number. *optimizer*: 8, AdamW's two moments. With fsdp both are divided among the processes;
+  weights are too, but are held whole for a while to be measured, which is what counts.
 - *activations*: tokens x what a layer keeps x layers that a gradient passes through, and one layer more for what the
   backward pass works with.
 - *logits*: of one chunk of the loss.
@@ -60,6 +61,7 @@ def estimate(
     tokens: int,
     gpu: bool,
     available: int | None = None,
+    shards: int = 1,
 ) -> Estimate:
     """Memory and length of training.
 
@@ -72,17 +74,19 @@ def estimate(
         tokens: Tokens of all of them.
         gpu: Whether it runs on a GPU, which decides what precision `auto` is.
         available: Bytes of one GPU, where known.
+        shards: Processes that the layers are divided among.
 
     """
     batch = max(settings.micro_batch, longest_item)
-    parts = {**_fixed(base, method, settings, gpu), **_moving(base, method, settings, batch, gpu)}
+    parts = {**_fixed(base, method, settings, gpu, shards), **_moving(base, method, settings, batch, gpu)}
     return Estimate(
         memory_bytes=sum(parts.values()),
         parts=parts,
         available_bytes=available,
         steps=steps,
         tokens=tokens,
-        checkpoint_bytes=parts["gradients"] + parts["optimizer"],  # a weight takes what its gradient does
+        # A weight takes what its gradient does.
+        checkpoint_bytes=(parts["gradients"] + parts["optimizer"]) * shards,
     )
 
 
@@ -106,7 +110,13 @@ def run_length(settings: Hyperparameters, *, items: int, tokens: int) -> tuple[i
 
 
 def require_fit(
-    estimate: Estimate, base: BaseModel, method: Method, settings: Hyperparameters, *, longest_item: int
+    estimate: Estimate,
+    base: BaseModel,
+    method: Method,
+    settings: Hyperparameters,
+    *,
+    longest_item: int,
+    shards: int = 1,
 ) -> None:
     """Refuse a job that cannot fit the GPU that is known; warn of one that nearly fills it.
 
@@ -124,19 +134,20 @@ def require_fit(
         reason=Reason.SETTINGS_INVALID,
         message=f"training takes about {_gib(estimate.memory_bytes)} of GPU memory, one GPU has {_gib(available)}; "
         + ", ".join(f"{name} {_gib(size)}" for name, size in largest),
-        advice=_knobs(base, method, settings, longest_item, available),
+        advice=_knobs(method, longest_item, fitting_micro_batch(base, method, settings, available, shards)),
     )
 
 
-def fitting_micro_batch(base: BaseModel, method: Method, settings: Hyperparameters, available: int) -> int:
+def fitting_micro_batch(
+    base: BaseModel, method: Method, settings: Hyperparameters, available: int, shards: int = 1
+) -> int:
     """Most tokens of a micro-batch that fit `available` bytes of a GPU; less than 16 where nothing does."""
-    room = available - sum(_fixed(base, method, settings, gpu=True).values())
+    room = available - sum(_fixed(base, method, settings, gpu=True, shards=shards).values())
     room -= _logits(base, method, _CHUNK, _compute_bytes(method, settings, gpu=True))
     return max(0, math.floor(room / _bytes_per_token(base, method, settings, gpu=True)))
 
 
-def _knobs(base: BaseModel, method: Method, settings: Hyperparameters, longest_item: int, available: int) -> str:
-    fitting = fitting_micro_batch(base, method, settings, available)
+def _knobs(method: Method, longest_item: int, fitting: int) -> str:
     if fitting >= max(longest_item, _SMALLEST):
         return f"set training.microBatchTokens to at most {fitting} (the result stays the same), or take a larger GPU"
     knobs = []
@@ -151,7 +162,7 @@ def _knobs(base: BaseModel, method: Method, settings: Hyperparameters, longest_i
     return f"lower or change {', or '.join(knobs)}; or take a larger GPU or a smaller base model"
 
 
-def _fixed(base: BaseModel, method: Method, settings: Hyperparameters, gpu: bool) -> dict[str, int]:
+def _fixed(base: BaseModel, method: Method, settings: Hyperparameters, gpu: bool, shards: int) -> dict[str, int]:
     """Parts that do not grow with the micro-batch."""
     compute = _compute_bytes(method, settings, gpu)
     adapter = 0 if method.type in WHOLE_MODEL else _adapter_numbers(base, method, settings.rank)
@@ -159,8 +170,8 @@ def _fixed(base: BaseModel, method: Method, settings: Hyperparameters, gpu: bool
     return {
         "weights": _weights(base, method, compute),
         "adapter": 4 * adapter,
-        "gradients": 4 * trained,
-        "optimizer": 8 * trained,
+        "gradients": 4 * trained // shards,
+        "optimizer": 8 * trained // shards,
         "runtime": _RUNTIME if gpu else 0,
     }
 

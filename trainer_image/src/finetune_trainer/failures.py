@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,8 @@ def as_trainer_error(error: BaseException) -> TrainerError:
     fault = gpu_fault(error)
     if fault is not None:
         return fault
+    if _is_lost_rank(error):
+        return lost_rank(f"another process of this run does not answer any more: {_first_line(error)}")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return SettingsError(
             reason=Reason.SCRATCH_FULL,
@@ -38,6 +41,16 @@ def as_trainer_error(error: BaseException) -> TrainerError:
         reason=Reason.INTERNAL,
         message=f"unexpected {type(error).__name__}: {_first_line(error)}",
         advice="See the pod's log; if it happens again on another node, report it with that log.",
+    )
+
+
+def lost_rank(message: str) -> InfrastructureError:
+    """The fault of a process that others have left alone; whoever ended first says why."""
+    return InfrastructureError(
+        reason=Reason.RANK_LOST,
+        message=message,
+        advice="Nothing to do at first: all processes begin again from the last checkpoint. The logs of the others say "
+        "which of them ended first, and why.",
     )
 
 
@@ -67,6 +80,14 @@ def secrets_in(directory: Path) -> list[str]:
     """The values of a mounted Secret that nobody may see; the access key's id is no secret."""
     paths = [directory / name for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
     return [path.read_text(errors="replace").strip() for path in paths if path.is_file()]
+
+
+def _is_lost_rank(error: BaseException) -> bool:
+    """Gloo tells of a broken or silent connection by a plain RuntimeError that names its source file."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, torch.distributed.DistError) or "gloo/" in str(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -90,7 +90,7 @@ class Follower:
             stopped = True
         if ranks.any(stopped):
             return None
-        # All have measured the same; the first one's word counts, so that none decides otherwise by a last bit.
+        # All have the same results; the first one's word counts, so that none decides otherwise by a last bit.
         (value,) = ranks.sum(value if ranks.is_first else 0.0)
         return Followed(loss, value)
 

@@ -45,6 +45,7 @@ def forecast(request: TrainerRequest, index: StoreIndex, base: BaseModel, parent
     longest_item = sequences * min(index.max_tokens, index.train.longest)
     steps, tokens = run_length(settings, items=stats.items, tokens=stats.tokens)
     gpu = spec.resources.gpus.count > 0
+    shards = spec.resources.world_size if spec.resources.parallelism == "fsdp" else 1
     found = estimate(
         base,
         spec.method,
@@ -54,8 +55,9 @@ def forecast(request: TrainerRequest, index: StoreIndex, base: BaseModel, parent
         tokens=tokens,
         gpu=gpu,
         available=request.gpu_memory_bytes if gpu else None,
+        shards=shards,
     )
-    require_fit(found, base, spec.method, settings, longest_item=longest_item)
+    require_fit(found, base, spec.method, settings, longest_item=longest_item, shards=shards)
     return Forecast(settings, reasons, found)
 
 

@@ -10,8 +10,8 @@ a checkpoint. Only there is it known whether they are finite, so what a checkpoi
 checked too, by whoever saves them. Steps are judged one by one in their order, so that what follows from them does not
 depend on when they were read.
 
-Several processes started by torchrun train one model together (`ranks`): each takes its share of a step's items and
-ends the step with the same weights; the first one tells and saves.
+Several processes train one model together (`ranks`): each takes its share of a step's items and ends the step with the
+same weights; the first one tells and saves.
 """
 
 import logging
@@ -24,6 +24,7 @@ from typing import Any, Final
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from finetune_api.conditions import Reason
 from finetune_trainer.best import best_in, put_weights, with_best
@@ -37,9 +38,11 @@ from finetune_trainer.gpu_errors import is_out_of_memory
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.manifest import Execution
 from finetune_trainer.objectives.base import Task
+from finetune_trainer.optimizer import clip_gradients, make_optimizer
 from finetune_trainer.packing import enable_packing
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.schedule import learning_rate
+from finetune_trainer.sharding import gather, gathered, shard
 from finetune_trainer.state import Counters, LoopState, restore, snapshot, trainable
 from finetune_trainer.steplog import StepLog, StepReader
 
@@ -86,6 +89,8 @@ def train(
     every_minutes: float | None = None,
     may_save: Callable[[], bool] = lambda: True,
     control: Control = _USUAL,
+    ranks: Ranks | None = None,
+    is_divided: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingOutcome:
     """Train what `model` has to train in place over `plan`, from `state` if given.
@@ -94,8 +99,10 @@ def train(
     At the end `model` is the last state or the best, as it asks for.
 
     `on_log` gets every step in order, a few at a time. `on_checkpoint` gets the state when one is due (`cadence`) and
-    `may_save`, after the last step, and when `should_stop` asks for it. Of several processes each is given the same
-    `state`, only the first calls these three, and all save and stop when one is to.
+    `may_save`, after the last step, and when `should_stop` asks for it. Of several processes (`ranks`; those that
+    torchrun has started where it is None) only the first calls these three, and all save and stop when one is to. Each
+    is given a `state` or none is; the tensors of the first one's count. With `is_divided` each holds a part of every
+    layer meanwhile (`sharding`).
 
     Raises:
         DivergedError: a loss or gradient is not finite, or the loss has risen too far, and `control` does not ask for a
@@ -111,6 +118,8 @@ def train(
         plan=plan,
         state=state,
         control=control,
+        ranks=ranks,
+        is_divided=is_divided,
         clock=clock,
     )
     if not run.ranks.is_first:
@@ -149,16 +158,22 @@ class _Run:
         plan: Sequence[Step],
         state: LoopState | None,
         control: Control,
+        ranks: Ranks | None,
+        is_divided: bool,
         clock: Callable[[], float],
     ) -> None:
         self.task, self.settings, self.plan = task, settings, plan
         self.guards = control.guards
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
-        self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
+        self.ranks = ranks or Ranks(self.accelerator.process_index, self.accelerator.num_processes)
         # As for evaluation: accelerate would wrap a model that several ranks train, and sum gradients too often.
         self.model = self.accelerator.prepare_model(model, evaluation_mode=True)
-        self.optimizer = self.accelerator.prepare_optimizer(_optimizer(model, settings))
         self.packing = settings.packing == "auto" and enable_packing(model, _longest(task, validation))
+        self.ranks.start_alike([parameter for _, parameter in trainable(model)], plan_digest(plan))
+        self.is_divided = is_divided
+        if is_divided:
+            shard(self.accelerator.unwrap_model(self.model))
+        self.optimizer = self.accelerator.prepare_optimizer(make_optimizer(model, settings))
         self.counters = Counters(plan_digest=plan_digest(plan))
         self.execution = Execution(
             world_size=self.ranks.count, packing=self.packing, micro_batch_tokens=micro_batch_tokens(settings)
@@ -169,7 +184,6 @@ class _Run:
         if state is not None:
             self._resume(state)
         self.parameters = [parameter for _, parameter in trainable(model)]
-        self.ranks.start_alike(self.parameters, f"{self.counters.plan_digest} from step {self.counters.step}")
         self.reader = StepReader(len(plan), self.counters, clock)
         self.untold: dict[str, Any] = {}
         """Fields of the next step's log."""
@@ -184,9 +198,9 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         weight = sum(self.task.weight(index) for index in step)
-        loss = self._fitting(shares(step, self.task.lengths, self.ranks.count)[self.ranks.index], weight)
-        self.ranks.sum_gradients(self.parameters, loss)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        loss = self._backward(step, weight) if self.is_divided else self._fitting(step, weight)
+        self.ranks.sum_gradients([each for each in self.parameters if not isinstance(each, DTensor)], loss)
+        norm = clip_gradients(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._count(step, weight)
@@ -230,14 +244,17 @@ class _Run:
         return state
 
     def keep(self) -> None:
-        """Put the best state into the model, where that is wanted."""
-        if self.follower.best:
-            put_weights(self.follower.best, self.accelerator.unwrap_model(self.model))
+        """Put the best state into the model, where that is wanted; it is whole again everywhere."""
+        model = self.accelerator.unwrap_model(self.model)
+        if self.ranks.any(bool(self.follower.best)):
+            put_weights(self.follower.best, model, self.ranks)
+        gather(model)
 
     def state(self) -> LoopState:
         """Everything that a resumed run needs."""
         model = self.accelerator.unwrap_model(self.model)
-        state = snapshot(self.counters, model, self.optimizer.optimizer, self.execution)
+        is_first = self.ranks.is_first
+        state = snapshot(self.counters, model, self.optimizer.optimizer, self.execution, is_first=is_first)
         return with_best(state, self.follower.best)
 
     def outcome(self) -> TrainingOutcome:
@@ -260,11 +277,12 @@ class _Run:
     def _follow(self, should_stop: Callable[[], bool]) -> None:
         model = self.accelerator.unwrap_model(self.model)
         budget = micro_batch_tokens(self.settings)
-        found = self.follower.look(model, budget, packing=self.packing, should_stop=should_stop, ranks=self.ranks)
-        self.reader.restart()
-        if found is not None:
-            self.counters = self.follower.note(found, model, self.counters)
-            self.untold |= self.follower.fields(found)
+        with gathered(model):
+            found = self.follower.look(model, budget, packing=self.packing, should_stop=should_stop, ranks=self.ranks)
+            self.reader.restart()
+            if found is not None:
+                self.counters = self.follower.note(found, model, self.counters)
+                self.untold |= self.follower.fields(found)
 
     def _roll_back(self, step: int, fault: str) -> None:
         """Go on after `step` from the state that is held.
@@ -283,21 +301,23 @@ class _Run:
         self.reader.rewind(self.counters)
         self.untold = {"rolled_back_to": back_to}
 
-    def _fitting(self, share: Step, weight: float) -> Tensor:
+    def _fitting(self, step: Step, weight: float) -> Tensor:
         """`_backward`, in ever smaller micro-batches while memory does not suffice; every rank for itself.
 
-        The step stays the same, its rows and its tokens; nothing is exchanged between ranks before its end.
+        The step stays the same, its rows and its tokens; nothing is exchanged between ranks before its end. Where
+        layers are divided all would have to split at once, so that it is left to the next attempt.
         """
+        share = shares(step, self.task.lengths, self.ranks.count)[self.ranks.index]
         longest = max((self.task.lengths[index] for index in share), default=0)
         while micro_batch_tokens(self.settings) > longest:
             try:
-                return self._backward(share, weight)
+                return self._backward(step, weight)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
             # Only here is the error gone, and with it what its frames hold.
             self._split(longest)
-        return self._backward(share, weight)
+        return self._backward(step, weight)
 
     def _split(self, longest: int) -> None:
         """Halve the micro-batch, for this attempt."""
@@ -311,17 +331,23 @@ class _Run:
         self.execution = self.execution.model_copy(update={"micro_batch_tokens": now})
         self.untold |= {"micro_batch_tokens": now}
 
-    def _backward(self, share: Step, weight: float) -> Tensor:
+    def _backward(self, step: Step, weight: float) -> Tensor:
         """Gradients of this rank's share of a step, and its part of the mean loss, still on the device."""
         torch.manual_seed((self.settings.seed << 32) + (self.ranks.index << 22) + self.counters.step)
         self.model.train()
         model = self.accelerator.unwrap_model(self.model)
-        total = torch.zeros((), device=self.accelerator.device)
-        budget = micro_batch_tokens(self.settings)
-        for indices in micro_batches(share, self.task.lengths, budget, packing=self.packing):
+        total, budget = torch.zeros((), device=self.accelerator.device), micro_batch_tokens(self.settings)
+        parts = shares(step, self.task.lengths, self.ranks.count)
+        cut = [micro_batches(part, self.task.lengths, budget, packing=self.packing) for part in parts]
+        mine = cut[self.ranks.index]
+        for indices in mine:
             loss = self.task.losses(model, indices, packing=self.packing).sum() / weight
             self.accelerator.backward(loss)
             total += loss.detach()
+        if self.is_divided:
+            # Layers are gathered and gradients summed by all ranks at once, whenever one of them computes.
+            for _ in range(max(map(len, cut)) - len(mine)):
+                self.accelerator.backward(0 * self.task.losses(model, step[:1], packing=self.packing).sum())
         return total
 
     def _count(self, step: Step, weight: float) -> None:
@@ -348,7 +374,7 @@ class _Run:
             LOG.info("going on in another way, with the same result but for rounding: %s", self.execution_changes)
 
     def _take(self, state: LoopState) -> None:
-        restore(state, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer)
+        restore(state, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer, self.ranks)
         self.counters, self.follower.best = state.counters, best_in(state)
 
 
@@ -358,11 +384,6 @@ def _ignore(_told: object) -> None:
 
 def _longest(task: Task, validation: Task | None) -> int:
     return max(max(some.lengths) for some in (task, validation) if some is not None)
-
-
-def _optimizer(model: torch.nn.Module, settings: Hyperparameters) -> torch.optim.Optimizer:
-    parameters: list[Any] = [parameter for _, parameter in trainable(model)]
-    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def _stopped(step: int, total_steps: int) -> StopRequested:

@@ -12,6 +12,7 @@ from finetune_api.conditions import Reason
 from finetune_trainer.errors import InfrastructureError, StopRequested
 from finetune_trainer.methods.quantized import prepare_quantized, quantization
 from finetune_trainer.model_files import check_model_files, first_line, model_invalid, require_context
+from finetune_trainer.place import Place
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -19,7 +20,7 @@ _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve_device(gpus: int) -> torch.device:
-    """The device for a pod that requested so many GPUs.
+    """The device for a process of a pod that requested so many GPUs: of several processes, each has its own.
 
     Raises:
         InfrastructureError: a GPU was requested and is not visible; training on the CPU instead would look like
@@ -28,13 +29,16 @@ def resolve_device(gpus: int) -> torch.device:
     """
     if gpus == 0:
         return torch.device("cpu")
-    if not torch.cuda.is_available():
+    local_rank = Place.here().local_rank
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen <= local_rank:
         raise InfrastructureError(
             reason=Reason.GPU_NOT_VISIBLE,
-            message=f"resources.gpus.count is {gpus}, but CUDA sees no GPU in the pod",
+            message=f"resources.gpus.count is {gpus}, but CUDA sees {seen or 'no GPU'} in the pod",
             advice="check the node's driver and device plugin, and that the driver is not older than the image's CUDA",
         )
-    return torch.device("cuda")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
 def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -8,14 +8,18 @@ A single process is one rank and pays nothing: no process group is made, no tens
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import InfrastructureError
+from finetune_trainer.place import Place
 
 _BUCKET: Final = 1 << 24
 """Gradient elements that are summed by one call: 64 MB of float32."""
@@ -24,10 +28,27 @@ _BUCKET: Final = 1 << 24
 class Ranks:
     """Where this process stands among those that train together, and what they do in common."""
 
-    def __init__(self, index: int = 0, count: int = 1) -> None:
-        """Of several ranks the default process group is there already (accelerate makes it)."""
+    def __init__(self, index: int = 0, count: int = 1, timeout: timedelta | None = None) -> None:
+        """Of several ranks the default process group is there already (`join`, or accelerate, makes it).
+
+        What one of them leaves out fails after `timeout`.
+        """
         self.index, self.count = index, count
-        self._host: Any = dist.new_group(backend="gloo") if count > 1 else None
+        self._host: Any = dist.new_group(backend="gloo", timeout=timeout) if count > 1 else None
+
+    @classmethod
+    def join(cls, place: Place, store: Store, stall_seconds: float) -> "Ranks":
+        """Make the process group of a run; a collective that one rank leaves out fails after `stall_seconds`."""
+        timeout = timedelta(seconds=stall_seconds)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(
+            backend,
+            store=PrefixStore("group", store),
+            rank=place.rank,
+            world_size=place.count,
+            timeout=timeout,
+        )
+        return cls(place.rank, place.count, timeout)
 
     @property
     def is_first(self) -> bool:
@@ -46,6 +67,38 @@ class Ranks:
         dist.all_reduce(total, group=self._host)
         return list(total.tolist())
 
+    def tell(self, value: Any) -> Any:
+        """The first rank's `value`, small, on all of them; they wait for it."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._host)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value`, small, in the order of ranks, on all of them."""
+        if self.count == 1:
+            return [value]
+        told: list[Any] = [None] * self.count
+        dist.all_gather_object(told, value, group=self._host)
+        return told
+
+    def spread(self, tensor: Tensor, value: Tensor | None) -> None:
+        """Put the first rank's `value` into `tensor` on every rank, or into each its part, if the tensor is divided.
+
+        The others' value is not looked at.
+        """
+        if isinstance(tensor, DTensor):
+            full = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+            if self.is_first and value is not None:
+                full.copy_(value)
+            tensor.copy_(distribute_tensor(full, tensor.device_mesh, tensor.placements))
+            return
+        if self.is_first and value is not None:
+            tensor.copy_(value)
+        if self.count > 1:
+            dist.broadcast(tensor, src=0, group=self._group(tensor))
+
     def start_alike(self, parameters: Iterable[Tensor], what: str) -> None:
         """Give all ranks the first one's weights, and make sure that they are about to do the same.
 
@@ -59,9 +112,7 @@ class Ranks:
         """
         if self.count == 1:
             return
-        told: list[Any] = [None] * self.count
-        dist.all_gather_object(told, what, group=self._host)
-        if len(set(told)) > 1:
+        if len(set(self.gather(what))) > 1:
             raise InfrastructureError(
                 reason=Reason.INTERNAL,
                 message="the processes of this run would not train the same steps",
@@ -88,6 +139,12 @@ class Ranks:
             tensors.append(parameter.grad)
         for bucket in _buckets(tensors):
             _sum_in_float32(bucket)
+
+    def _group(self, tensor: Tensor) -> Any:
+        return self._host if tensor.device.type == "cpu" else None
+
+
+ALONE: Final = Ranks()
 
 
 def _buckets(tensors: Iterable[Tensor]) -> list[list[Tensor]]:

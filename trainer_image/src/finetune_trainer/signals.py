@@ -24,6 +24,8 @@ class StopSignal:
     def __init__(self, on_ask: Callable[[], None] = lambda: None) -> None:
         """`on_ask` is called whenever somebody asks, from any thread."""
         self._event = threading.Event()
+        self.was_signalled = False
+        """Whether SIGTERM has come to this very process."""
         self._on_ask = on_ask
         self._may_interrupt = False
 
@@ -43,8 +45,12 @@ class StopSignal:
         finally:
             self._may_interrupt = False
 
+    def tell(self) -> None:
+        """Ask the process to stop because another one that works with it was asked to; from any thread."""
+        self._event.set()
+
     def should_stop(self) -> bool:
-        """Whether SIGTERM has come."""
+        """Whether SIGTERM has come, to this process or to one that works with it."""
         self._on_ask()
         return self._event.is_set()
 
@@ -58,6 +64,7 @@ class StopSignal:
             )
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.was_signalled = True
         self._event.set()
         if self._may_interrupt:
             self._may_interrupt = False  # a second signal must not disturb the clean-up that the first one started

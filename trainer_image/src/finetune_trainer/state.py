@@ -6,7 +6,7 @@ rate is a function of the step.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from finetune_api.conditions import Reason
 from finetune_trainer.divergence import LossTrend
 from finetune_trainer.errors import DivergedError, InfrastructureError
 from finetune_trainer.manifest import Execution
+from finetune_trainer.ranks import ALONE, Ranks
+from finetune_trainer.sharding import whole
 from finetune_trainer.validation import ValidationRecord
 
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
@@ -74,21 +76,30 @@ def trainable(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]
 
 
 def snapshot(
-    counters: Counters, model: torch.nn.Module, optimizer: torch.optim.Optimizer, execution: Execution | None = None
+    counters: Counters,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    execution: Execution | None = None,
+    *,
+    is_first: bool = True,
 ) -> LoopState:
-    """A copy of the state that later steps do not change."""
+    """A copy of the state that later steps do not change; of several processes, the first alone keeps its tensors."""
     tensors = {}
     for name, parameter in trainable(model):
         tensors[f"adapter/{name}"] = parameter
         for moment, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{moment}/{name}"] = value
-    copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    copies = {}
+    for name, tensor in tensors.items():
+        put_together = whole(tensor.detach())
+        if is_first:
+            copies[name] = put_together.to("cpu", copy=True)
     return LoopState(counters, copies, execution)
 
 
 @torch.no_grad()
-def restore(state: LoopState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a saved state into a fresh model and optimiser.
+def restore(state: LoopState, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE) -> None:
+    """Put a saved state into a fresh model and optimiser; of several processes, the state of the first.
 
     Raises:
         InfrastructureError: the state belongs to another adapter.
@@ -96,19 +107,22 @@ def restore(state: LoopState, model: torch.nn.Module, optimizer: torch.optim.Opt
     """
     names = {name for name, _ in trainable(model)}
     saved = {name.removeprefix("adapter/") for name in state.tensors if name.startswith("adapter/")}
-    if names != saved:
+    if ranks.any(names != saved and ranks.is_first):
         raise InfrastructureError(
             reason=Reason.INTERNAL,
             message="the checkpoint holds other adapter weights than this job trains",
             advice="remove the checkpoints under output.uri and create the job again",
         )
+    known = ranks.tell({key for key in state.tensors if key.startswith("optimizer/")})
     for name, parameter in trainable(model):
-        parameter.copy_(state.tensors[f"adapter/{name}"])
-    moments = [_moments(state, name) for name, _ in trainable(model)]
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": dict(enumerate(moments)) if any(moments) else {}, "param_groups": groups})
-
-
-def _moments(state: LoopState, name: str) -> dict[str, Any]:
-    keys = {moment: f"optimizer/{moment}/{name}" for moment in _MOMENTS}
-    return {moment: state.tensors[key] for moment, key in keys.items() if key in state.tensors}
+        ranks.spread(parameter, state.tensors.get(f"adapter/{name}"))
+        optimizer.state[parameter] = {}
+        for moment in _MOMENTS:
+            key = f"optimizer/{moment}/{name}"
+            if key in known:
+                # AdamW counts steps on the CPU.
+                held = torch.zeros(()) if moment == "step" else torch.empty_like(parameter)
+                ranks.spread(held, state.tensors.get(key))
+                optimizer.state[parameter][moment] = held
+        if not optimizer.state[parameter]:
+            del optimizer.state[parameter]

@@ -38,8 +38,9 @@ from finetune_trainer.model import check_context, load_base, resolve_device, res
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.parent import ParentAdapter
+from finetune_trainer.ranks import ALONE, Ranks
 from finetune_trainer.reporter import Reporter
-from finetune_trainer.state import trainable
+from finetune_trainer.state import LoopState, trainable
 from finetune_trainer.uploads import Uploads
 from finetune_trainer.verify import SAMPLE_ROWS
 
@@ -61,7 +62,7 @@ class Tuned:
     """What is left when the model is gone."""
 
     artifacts: list[SavedModel]
-    """The artifact itself, then its merged form where that is asked for."""
+    """The artifact itself, then its merged form where that is asked for. Of several processes, the first has them."""
     sample: list[Item]
     """Test rows that they are verified on."""
 
@@ -81,6 +82,8 @@ class Job:
     """The adapter to go on from."""
     keeper: Keeper | None = None
     """Keeps what was measured, for an attempt that goes on."""
+    ranks: Ranks = ALONE
+    """The processes that train together."""
 
 
 def tune(job: Job) -> Tuned:
@@ -130,6 +133,8 @@ def tune(job: Job) -> Tuned:
     _write_examples(job.context.work_dir / EXAMPLES, examples)
 
     _watch(job).check()
+    if not job.ranks.is_first:
+        return Tuned([], [])
     sample = list(job.prepared.test[:SAMPLE_ROWS])
     artifacts = [_save(job, model, sample, "adapter" if isinstance(model, PeftModel) else "model")]
     if spec.output.merged:
@@ -156,6 +161,7 @@ def _bench(job: Job) -> Bench:
         seed=spec.training.seed,
         watch=_watch(job),
         keeper=job.keeper,
+        ranks=job.ranks,
     )
 
 
@@ -179,7 +185,7 @@ def _train(job: Job, model: Any) -> None:
         repeats=_repeats(job),
     )
 
-    state = job.checkpoints.restore(plan_digest(plan))
+    state = _saved_state(job, plan_digest(plan))
     if state is not None:
         job.reporter.resumed(state.counters.step)
     outcome = train(
@@ -196,9 +202,18 @@ def _train(job: Job, model: Any) -> None:
         every_minutes=job.context.request.spec.checkpoint.every_minutes,
         may_save=job.checkpoints.ready,
         control=Control(spec.training.validation, spec.training.guards, make_measure(spec, job.prepared, _bench(job))),
+        ranks=job.ranks,
+        is_divided=spec.resources.parallelism == "fsdp",
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
     job.context.draft.add(training=TrainingSummary(**asdict(outcome)))
+
+
+def _saved_state(job: Job, digest: str) -> LoopState | None:
+    """The state to go on from: the first process reads it, the others are told how far it is and get their weights."""
+    state = job.checkpoints.restore(digest) if job.ranks.is_first else None
+    told = job.ranks.tell((state.counters, state.execution) if state is not None else None)
+    return state or (LoopState(told[0], {}, told[1]) if told is not None else None)
 
 
 def _repeats(job: Job) -> list[float] | None:

@@ -5,6 +5,7 @@ model by plain peft and transformers, scores a fixed sample of test rows, and th
 """
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import CredentialsError, InfrastructureError, OutOfMemoryError_, TrainerError
 from finetune_trainer.hyperparameters import Hyperparameters
+from finetune_trainer.place import alone
 
 LOG: Final = logging.getLogger(__name__)
 SAMPLE_ROWS: Final = 64
@@ -138,7 +140,7 @@ def score_sample(context: Context, sample: Sample) -> Score:
 
 def _run(context: Context, command: list[str]) -> str:
     """Run a command to its end, or to a stop request; its stdout."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=alone(os.environ)) as process:
         try:
             while process.poll() is None:
                 context.stop.check()

@@ -17,6 +17,7 @@ from typing import Final
 
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import InfrastructureError, TrainerError
+from finetune_trainer.failures import lost_rank
 
 LOG: Final = logging.getLogger(__name__)
 _PACKAGE: Final = __name__.partition(".")[0]
@@ -25,6 +26,8 @@ _LAST_RESORT: Final = 2
 _LOOKS: Final = 20
 """How often within the limit the watchdog looks, so that it is late by a twentieth at most."""
 _STDERR: Final = 2
+_WAITING: Final = ("ranks", "peers")
+"""Modules in which a process waits for others: what hangs there is one of them."""
 _PHASES: Final = {
     "data": "input",
     "fetch": "download",
@@ -83,6 +86,8 @@ def hung(silence: float, stack: Sequence[Place]) -> TrainerError:
     """The fault of a process that has not moved for so many seconds; `stack` is what its main thread is at."""
     phases = (_PHASES.get(place.module.partition(".")[0]) for place in stack)
     phase = next((f" in {phase}" for phase in phases if phase is not None), "")
+    if stack and stack[0].module in _WAITING:
+        return lost_rank(f"the other processes of this run did not come for {silence / 60:.3g} minutes{phase}")
     at = f" ({stack[0]})" if stack else ""
     return InfrastructureError(
         reason=Reason.HUNG,
@@ -95,8 +100,16 @@ def hung(silence: float, stack: Sequence[Place]) -> TrainerError:
 class Watchdog:
     """A thread that calls `on_hang` once, when `pulse` was silent for `limit` seconds."""
 
-    def __init__(self, pulse: Pulse, limit: float, on_hang: Callable[[TrainerError], None]) -> None:
-        self._pulse, self._limit, self._on_hang = pulse, limit, on_hang
+    def __init__(
+        self,
+        pulse: Pulse,
+        limit: float,
+        on_hang: Callable[[TrainerError], None],
+        *,
+        on_look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_look` is called twenty times in `limit`, as long as this very thread runs."""
+        self._pulse, self._limit, self._on_hang, self._on_look = pulse, limit, on_hang, on_look
         self._main = threading.main_thread().ident or 0
         self._gone = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -115,6 +128,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._gone.wait(self._limit / _LOOKS):
+            self._on_look()
             faulthandler.dump_traceback_later(_LAST_RESORT * self._limit, exit=True, file=_STDERR)
             silence = self._pulse.silence()
             if silence >= self._limit:

@@ -52,6 +52,10 @@ _QLORA_NEEDS_A_GPU: Final = cel(
     "self.method.type != 'qlora' || self.resources.gpus.count > 0",
     "method.type qlora needs a GPU: set resources.gpus.count to 1, or take method.type lora",
 )
+_QLORA_IS_NOT_SHARDED: Final = cel(
+    "self.method.type != 'qlora' || self.resources.parallelism != 'fsdp'",
+    "resources.parallelism fsdp cannot divide the 4-bit weights of method.type qlora: take ddp, or method.type lora",
+)
 _MERGED_NEEDS_AN_ADAPTER: Final = cel(
     "!has(self.output.merged) || !self.output.merged || !(self.method.type in ['full', 'last-layers'])",
     "output.merged needs a method that trains an adapter: full and last-layers write a whole model anyway",
@@ -73,6 +77,7 @@ def _add_rules(schema: dict[str, Any]) -> None:
         _VALIDATION_METRIC_FITS,
         _BENCHMARKS_NEED_A_LANGUAGE_MODEL,
         _QLORA_NEEDS_A_GPU,
+        _QLORA_IS_NOT_SHARDED,
         _MERGED_NEEDS_AN_ADAPTER,
     ]
 

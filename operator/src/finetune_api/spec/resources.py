@@ -16,11 +16,11 @@ from finetune_api.spec.placement import (
 
 
 class Gpus(Contract):
-    """Accelerators of the training pod."""
+    """Accelerators of each training pod."""
 
-    count: int = Field(default=1, ge=0, le=1)
-    """GPUs the pod requests. 0 trains on the CPU. A requested GPU that the pod cannot see fails the job; it never
-    trains on the CPU instead."""
+    count: int = Field(default=1, ge=0, le=16)
+    """GPUs that each pod requests; a process of the pod trains on each. 0 trains on the CPU. A requested GPU that the
+    pod cannot see fails the job; it never trains on the CPU instead."""
     resource_name: str = Field(
         default="nvidia.com/gpu", max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
     )
@@ -28,7 +28,7 @@ class Gpus(Contract):
 
 
 class Resources(Contract):
-    """What the training pod requests; its limits are the same."""
+    """What each training pod requests; its limits are the same."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -36,13 +36,25 @@ class Resources(Contract):
                 cel(
                     "!has(self.sharedMemory) || quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
                     "resources.sharedMemory is a part of resources.memory and must not exceed it",
-                )
+                ),
+                cel(
+                    "!has(self.parallelism) || self.parallelism == 'ddp' || "
+                    "(has(self.nodes) && self.nodes > 1) || "
+                    "(has(self.gpus) && has(self.gpus.count) && self.gpus.count > 1)",
+                    "resources.parallelism fsdp divides a model among several processes: raise resources.gpus.count or "
+                    "resources.nodes, or leave parallelism out",
+                ),
             ]
         }
     )
 
+    nodes: int = Field(default=1, ge=1, le=64)
+    """Pods that train one model together. If one is lost, all begin again from the last checkpoint."""
     gpus: Gpus = Gpus()
     """Accelerators."""
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    """How GPUs and nodes share a model. ddp: each holds all of it. fsdp: each holds a part of every layer (FSDP2),
+    where a model does not fit one GPU. Affects memory and speed, not the result."""
     cpu: Quantity = "4"
     """CPU cores; `500m` is half a core."""
     memory: Quantity = "16Gi"
@@ -52,6 +64,21 @@ class Resources(Contract):
     with GPUs may fill its memory with it, another has the container runtime's 64 MiB."""
     scratch: Quantity = "50Gi"
     """Disk for the base model, working files and logs; requested as ephemeral-storage."""
+
+    @property
+    def total_gpus(self) -> int:
+        """GPUs of all pods."""
+        return self.nodes * self.gpus.count
+
+    @property
+    def processes_per_node(self) -> int:
+        """Processes that train in one pod: one for each GPU."""
+        return max(self.gpus.count, 1)
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train the model together."""
+        return self.nodes * self.processes_per_node
 
 
 class Toleration(Contract):

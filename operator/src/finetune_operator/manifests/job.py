@@ -1,10 +1,12 @@
-"""The child Job: one pod until it succeeds, with the exit codes' rule table as its failure policy."""
+"""The child Job, with the exit codes' rule table as its failure policy.
+
+One pod, replaced until it succeeds; or for several nodes a pod of each, which succeed together or end the Job.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from finetune_api import API_VERSION, KIND
-from finetune_api.exit_codes import RULES
+from finetune_api.exit_codes import JOB_GOES_ON, RULES
 from finetune_api.names import (
     AVOIDED_NODES,
     CONTAINER,
@@ -18,6 +20,7 @@ from finetune_api.names import (
     Kind,
     child_name,
     label_value,
+    service_name,
 )
 from finetune_api.request import TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
@@ -25,6 +28,7 @@ from finetune_api.spec.resources import Scheduling
 from finetune_operator.manifests.avoid import avoiding
 from finetune_operator.manifests.grace import LEAST_SECONDS, grace_seconds
 from finetune_operator.manifests.labels import handed_down
+from finetune_operator.manifests.owner import owner_reference
 from finetune_operator.manifests.placement import placement, pod_annotations
 from finetune_operator.manifests.pod import pod_spec
 from finetune_operator.observe import FinetuneJob
@@ -47,6 +51,7 @@ def child_job(
     own = {MANAGED_BY: MANAGER, JOB_LABEL: label_value(job.key.name), KIND_LABEL: kind}
     labels = {**handed_down(job.labels), **own}
     queue = queue_of(kind, spec, settings)
+    nodes = spec.resources.nodes if kind == "train" else 1
     grace = grace_seconds(spec.limits, job.status.estimate) if kind == "train" else LEAST_SECONDS
     pod = pod_spec(spec, request, image, settings, grace_seconds=grace)
     avoided = job.status.avoided_nodes if kind == "train" else []
@@ -59,21 +64,24 @@ def child_job(
             "namespace": job.key.namespace,
             "labels": labels | _queue_labels(kind, spec, settings) | ({OWNER_LABEL: job.uid} if is_cleanup else {}),
             **({"annotations": annotations} if annotations else {}),
-            **({} if is_cleanup else {"ownerReferences": [_owner(job)]}),
+            **({} if is_cleanup else {"ownerReferences": [owner_reference(job)]}),
         },
         "spec": {
             # Kueue would see to it, but a Job must not run past its queue where Kueue's webhook is down.
             **({"suspend": True} if queue else {}),
             **(_UNATTENDED if is_cleanup else {}),
-            "completions": 1,
-            "parallelism": 1,
-            # Indexed, so that a rank is a completion index once a job spans several nodes.
+            "completions": nodes,
+            "parallelism": nodes,
+            # Indexed: a pod's index says which ranks are in it, and gives it a host name that the others know.
             "completionMode": "Indexed",
-            "backoffLimit": _retries(job, kind, spec),
+            # Of several, none can be replaced alone: the first failure ends the Job, and a new one follows.
+            "backoffLimit": _retries(job, kind, spec) if nodes == 1 else 0,
             # Never two trainers of one job at a time: the successor starts when the predecessor is gone.
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": failure_rules()},
-            "template": _template(kind, spec.scheduling, labels, pod, queued=bool(queue), avoided=avoided),
+            "podFailurePolicy": {"rules": failure_rules() if nodes == 1 else failure_rules_together()},
+            "template": _template(
+                kind, spec.scheduling, labels, pod | _subdomain(job, nodes), queued=bool(queue), avoided=avoided
+            ),
         },
     }
 
@@ -106,6 +114,19 @@ def failure_rules() -> list[Manifest]:
     return rules
 
 
+def failure_rules_together() -> list[Manifest]:
+    """Those of a Job of several pods: whatever ends one ends the Job, unless it is suspended."""
+    goes_on = {"containerName": CONTAINER, "operator": "In", "values": sorted(int(code) for code in JOB_GOES_ON)}
+    return [
+        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": goes_on},
+    ]
+
+
+def _subdomain(job: FinetuneJob, nodes: int) -> Manifest:
+    return {"subdomain": service_name(job.key.name)} if nodes > 1 else {}
+
+
 def _retries(job: FinetuneJob, kind: Kind, spec: FinetuneJobSpec) -> int:
     """What is left of them: a child Job that takes another's place does not begin to count anew."""
     return PREFLIGHT_RETRIES if kind != "train" else max(0, spec.limits.retries - job.status.failed_attempts)
@@ -121,14 +142,3 @@ def _queue_labels(kind: Kind, spec: FinetuneJobSpec, settings: Settings) -> dict
     labels = {QUEUE_LABEL: queue} if queue else {}
     # Checking data holds nothing that a more important job could use: its own queue decides about it.
     return labels | ({PRIORITY_LABEL: priority} if priority and kind == "train" else {})
-
-
-def _owner(job: FinetuneJob) -> Manifest:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "name": job.key.name,
-        "uid": job.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }

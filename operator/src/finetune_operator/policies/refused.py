@@ -4,7 +4,7 @@ from typing import Final
 
 from finetune_api.base import Timestamp
 from finetune_api.conditions import ConditionType, Reason
-from finetune_api.names import Kind, child_name
+from finetune_api.names import Kind
 from finetune_api.status import Phase
 from finetune_operator.conditions import find
 from finetune_operator.failures import failure
@@ -29,9 +29,9 @@ _BEFORE: Final[dict[Kind, Phase]] = {"preflight": "Pending", "train": "Starting"
 def step(job: FinetuneJob, kind: Kind, refusal: Refusal) -> Step:
     """A taken name ends the job, a Job on its way out is waited for, and a refusal is tried again."""
     if refusal.kind == RefusalKind.FOREIGN:
-        name = child_name(job.key.name, kind)
-        message = f"A Job named {name} exists in namespace {job.key.namespace} and is not this FinetuneJob's"
-        advice = "Rename or remove that Job, then create the FinetuneJob again, or give the FinetuneJob another name."
+        what, namespace = refusal.resource, job.key.namespace
+        message = f"A {what} named {refusal.message} exists in namespace {namespace} and is not this FinetuneJob's"
+        advice = f"Rename or remove that {what}, then create the FinetuneJob again, or give the latter another name."
         return failed(failure("Settings", Reason.NAME_COLLISION, message, advice))
     if refusal.kind == RefusalKind.LEFTOVER:
         return Step(phase=_BEFORE[kind], reason=Reason.PENDING, message=refusal.message, recheck_after=LEFTOVER_SECONDS)

@@ -11,7 +11,7 @@ from finetune_api.status import DataStatus, FailureStatus, Phase
 from finetune_operator.child_view import ChildView, Stand, view
 from finetune_operator.failures import failure
 from finetune_operator.observe import Child, FinetuneJob, Observed
-from finetune_operator.policies import bad_nodes, create, lost_report, suspend
+from finetune_operator.policies import bad_nodes, create, lost_report, restart, suspend
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step, failed
 
@@ -31,15 +31,23 @@ def step(
     child = observed.train
     seen = view(child, spec_digest(spec), now)
     if seen.stand == Stand.MISSING:
-        begun = Step(phase="Starting", reason=Reason.TRAINER_STARTING, message=_starting(spec))
+        begun = _begun(job, spec)
         return create.step(job, spec, "train", validated=validated, begun=begun, observed=observed, settings=settings)
     if seen.stand == Stand.LOST and child is not None:
         return lost_report.step(job, child.job, "Starting")
     if seen.report is not None:
         return _succeeded(seen.report)
     if seen.failure is not None:
+        if child is not None and child.job.completions > 1:
+            return restart.step(job, spec, seen.failure, seen.refused, child.job)
         return _failed(seen, seen.failure, child)
     return bad_nodes.replace_job(_under_way(seen, spec, child), job, child)
+
+
+def _begun(job: FinetuneJob, spec: FinetuneJobSpec) -> Step:
+    counted = job.status.restarts.counted if job.status.restarts is not None else 0
+    message = _starting(spec) + restart.attempt(counted, spec)
+    return Step(phase="Starting", reason=Reason.TRAINER_STARTING, message=message)
 
 
 def _succeeded(report: TrainerReport) -> Step:
@@ -75,9 +83,15 @@ def _under_way(seen: ChildView, spec: FinetuneJobSpec, child: Child | None) -> S
 
 def _training(spec: FinetuneJobSpec) -> str:
     gpus = spec.resources.gpus
-    return f"Training on {gpus.count} {gpus.resource_name}" if gpus.count else "Training on the CPU"
+    where = f"{gpus.count} {gpus.resource_name}" if gpus.count else "the CPU"
+    return f"Training on {where}{_of_each_node(spec)}"
 
 
 def _starting(spec: FinetuneJobSpec) -> str:
     gpus = spec.resources.gpus
-    return f"Starting the trainer on {gpus.count} {gpus.resource_name}" if gpus.count else "Starting the trainer"
+    where = f" on {gpus.count} {gpus.resource_name}" if gpus.count else ""
+    return f"Starting the trainer{where}{_of_each_node(spec)}"
+
+
+def _of_each_node(spec: FinetuneJobSpec) -> str:
+    return f" of each of {spec.resources.nodes} pods" if spec.resources.nodes > 1 else ""

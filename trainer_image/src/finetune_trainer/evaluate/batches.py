@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from finetune_trainer.data.plan import Step
+from finetune_trainer.errors import StopRequested
+from finetune_trainer.ranks import ALONE, Ranks
 
 Numbers = list[int | float]
 """What was found of one row."""
@@ -65,6 +67,8 @@ class Recording:
 
     keeper: Keeper | None = None
     subject: str | None = None
+    ranks: Ranks = ALONE
+    """The processes that the batches are divided among."""
 
     def open(
         self, kind: str, rows: Sequence[Any], plan: Sequence[Step], settings: Mapping[str, Any]
@@ -83,18 +87,55 @@ def run_batches(
     compute: Callable[[Step], list[Numbers]],
     on_batch: Callable[[int], None],
     tape: Tape,
+    ranks: Ranks = ALONE,
 ) -> list[Numbers]:
     """What `compute` finds of each row, in the order of the rows; the batches of `plan` hold every row once.
 
     Batches that are on the tape are taken from there. `on_batch` is called with the number of rows of each batch that
-    was computed; it may raise to stop, and the batch is on the tape by then.
+    was computed; it may raise to stop, and the batch is on the tape by then. Of several processes the first one's tape
+    counts; each computes some of the batches, and all are given all results.
     """
-    found: dict[int, Numbers] = {}
-    for batch in plan:
-        results = tape.find(batch)
-        if results is None:
-            results = compute(batch)
-            tape.add(batch, results)
-            on_batch(len(batch))
-        found |= dict(zip(batch, results, strict=True))
+    done = ranks.tell({batch: results for batch in plan if (results := tape.find(batch)) is not None})
+    todo = [batch for batch in plan if batch not in done]
+    for start in range(0, len(todo), ranks.count):
+        turn = todo[start : start + ranks.count]
+        if ranks.count > 1:
+            done |= _turn(turn, compute, on_batch, tape, ranks)
+            continue
+        (batch,) = turn
+        done[batch] = compute(batch)
+        tape.add(batch, done[batch])
+        on_batch(len(batch))
+    found = {row: numbers for batch in plan for row, numbers in zip(batch, done[batch], strict=True)}
     return [found[row] for row in range(len(found))]
+
+
+def _turn(
+    batches: Sequence[Step],
+    compute: Callable[[Step], list[Numbers]],
+    on_batch: Callable[[int], None],
+    tape: Tape,
+    ranks: Ranks,
+) -> dict[Step, list[Numbers]]:
+    """Results of at most a batch for each process.
+
+    Raises:
+        StopRequested: one of them was asked to stop.
+
+    """
+    mine, stop = {}, None
+    try:
+        for batch in batches[ranks.index : ranks.index + 1]:
+            mine[batch] = compute(batch)
+            on_batch(len(batch))
+    except StopRequested as asked:
+        stop = asked
+    told = ranks.gather((mine, stop and (stop.reason, stop.message, stop.advice)))
+    found = {batch: results for theirs, _ in told for batch, results in theirs.items()}
+    for batch, results in found.items():
+        tape.add(batch, results)
+    for _, why in told:
+        if why is not None:
+            reason, message, advice = why
+            raise StopRequested(reason=reason, message=message, advice=advice)
+    return found

@@ -85,7 +85,7 @@ def score_branches(
     model.eval()
     try:
         with torch.inference_mode(), recording.open("branches", inputs, plan, {}) as tape:
-            found = run_batches(plan, compute, on_batch, tape)
+            found = run_batches(plan, compute, on_batch, tape, recording.ranks)
     finally:
         model.train(was_training)
     return torch.tensor([loss for tree in found for loss in tree], dtype=torch.float64).view(len(rows), -1)

@@ -9,6 +9,7 @@ from finetune_api.spec.evaluation import Evaluation, MetricName
 from finetune_trainer.evaluate.batches import BASE, Keeper, Recording
 from finetune_trainer.evaluate.compare import ExampleResult, Measured
 from finetune_trainer.evaluate.watch import Watch
+from finetune_trainer.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Bench:
     watch: Watch
     keeper: Keeper | None = None
     """Where results are kept, for an attempt that goes on."""
+    ranks: Ranks = ALONE
+    """The processes that measure together."""
 
     @property
     def of_base(self) -> Recording:
@@ -34,7 +37,7 @@ class Bench:
 
     def recording(self, subject: str | None) -> Recording:
         """How results of a model are kept; not at all where it has no fingerprint."""
-        return Recording(self.keeper, subject)
+        return Recording(self.keeper, subject, self.ranks)
 
 
 class Examiner(Protocol):

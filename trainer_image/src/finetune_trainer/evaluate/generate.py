@@ -54,7 +54,7 @@ def generate(
     settings = {"max_new_tokens": max_new_tokens, "stop_ids": sorted(stop_ids)}
     try:
         with recording.open("answers", prompts, plan, settings) as tape:
-            found = run_batches(plan, compute, on_batch, tape)
+            found = run_batches(plan, compute, on_batch, tape, recording.ranks)
     finally:
         model.train(was_training)
     return [Answer([int(token) for token in tokens], finished=bool(finished)) for finished, *tokens in found]

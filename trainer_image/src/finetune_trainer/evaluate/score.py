@@ -75,7 +75,7 @@ def in_batches(
     try:
         inputs = [part for row in rows for part in (row.token_ids, row.weights)]
         with torch.inference_mode(), recording.open(kind, inputs, plan, {}) as tape:
-            found = run_batches(plan, of_batch, on_batch, tape)
+            found = run_batches(plan, of_batch, on_batch, tape, recording.ranks)
     finally:
         model.train(was_training)
     return torch.tensor(found, dtype=torch.float64)

@@ -23,7 +23,7 @@ def train_last_layers(model: Any, count: int, heads: Sequence[str]) -> None:
         SettingsError: the model has fewer layers, or none that can be told from its other parts.
 
     """
-    parent, layers = _decoder_layers(model)
+    parent, layers = decoder_layers(model, "spec.method.type last-layers")
     if count > len(layers):
         raise too_few_layers(count, len(layers))
     model.requires_grad_(False)
@@ -35,10 +35,14 @@ def train_last_layers(model: Any, count: int, heads: Sequence[str]) -> None:
         module.requires_grad_(True)
 
 
-def _decoder_layers(model: Any) -> tuple[nn.Module, nn.ModuleList]:
-    """The list of the decoder's layers, and the module that it is a part of.
+def decoder_layers(model: Any, use: str) -> tuple[nn.Module, nn.ModuleList]:
+    """The list of the decoder's layers, and the module that it is a part of; `use` is the setting that needs them.
 
     It is the outermost list that is as long as the configuration says: experts and the like are lists inside a layer.
+
+    Raises:
+        SettingsError: it cannot be found.
+
     """
     whole = causal_lm(model)
     depth = getattr(whole.config.get_text_config(), "num_hidden_layers", None)
@@ -49,8 +53,8 @@ def _decoder_layers(model: Any) -> tuple[nn.Module, nn.ModuleList]:
     if len(outermost) != 1:
         raise SettingsError(
             reason=Reason.SETTINGS_INVALID,
-            message=f"spec.method.type last-layers: the layers of {type(whole).__name__} cannot be told from its other "
-            f"parts ({len(outermost)} lists of {depth} modules)",
-            advice="choose another method, or a base model of another architecture",
+            message=f"{use}: the layers of {type(whole).__name__} cannot be told from its other parts "
+            f"({len(outermost)} lists of {depth} modules)",
+            advice="leave that setting out, or choose a base model of another architecture",
         )
     return whole.get_submodule(outermost[0].rpartition(".")[0]), whole.get_submodule(outermost[0])
