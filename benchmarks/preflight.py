@@ -229,19 +229,22 @@ def report(name: str, results: dict[str, Measured]) -> int:
     for what, each in results.items():
         rates = f"{each.rate:8.1f}{each.rate_per_core:14.1f}"
         print(f"{what:32}{each.megabytes:8.0f}{each.seconds:10.1f}{rates}{each.peak:10.0f}")
-    ratio = whole.rate / bare.rate
+    ratio = whole.rate / alike.rate
     checks = [
         (
             f"parse and validate {parsed.rate_per_core:.1f} MB/s a core, at least {BUDGETS['parse']:.0f}",
             parsed.rate_per_core >= BUDGETS["parse"],
         ),
-        (f"whole way {ratio:.0%} of the bare tokenizer, at least {BUDGETS['ratio']:.0%}", ratio >= BUDGETS["ratio"]),
+        (
+            f"whole way {ratio:.0%} of the bare tokenizer with the same allocator, at least {BUDGETS['ratio']:.0%}",
+            ratio >= BUDGETS["ratio"],
+        ),
         (f"peak memory {whole.peak:.0f} MB, at most {BUDGETS['memory']:.0f}", whole.peak <= BUDGETS["memory"]),
     ]
     print()
     for what, met in checks:
         print(f"{'met   ' if met else 'MISSED'}  {what}")
-    print(f"        whole way {whole.rate / alike.rate:.0%} of the bare tokenizer with the same allocator, no budget")
+    print(f"        whole way {whole.rate / bare.rate:.0%} of the bare tokenizer as it is installed, no budget")
     return 0 if all(met for _, met in checks) else 1
 
 
