@@ -89,6 +89,13 @@ def test_a_pulse_that_beats_is_left_alone_and_one_that_stops_is_told_once():
     assert told == [Reason.HUNG]
 
 
+def test_a_watchdog_is_seen_at_once_however_long_the_limit():
+    """Who waits for it must not take a process for one that is still starting."""
+    seen = threading.Event()
+    with Watchdog(Pulse(), 3600, lambda _fault: None, on_look=seen.set):
+        assert seen.wait(60)
+
+
 def test_a_training_step_that_hangs_ends_the_process_with_its_report(tmp_path):
     spec = FinetuneJobSpec.model_validate(
         {

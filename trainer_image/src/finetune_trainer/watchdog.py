@@ -108,7 +108,7 @@ class Watchdog:
         *,
         on_look: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_look` is called twenty times in `limit`, as long as this very thread runs."""
+        """`on_look` is called at once and twenty times in `limit`, as long as this very thread runs."""
         self._pulse, self._limit, self._on_hang, self._on_look = pulse, limit, on_hang, on_look
         self._main = threading.main_thread().ident or 0
         self._gone = threading.Event()
@@ -127,6 +127,7 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def _watch(self) -> None:
+        self._on_look()
         while not self._gone.wait(self._limit / _LOOKS):
             self._on_look()
             faulthandler.dump_traceback_later(_LAST_RESORT * self._limit, exit=True, file=_STDERR)
