@@ -60,7 +60,7 @@ CASES = {
     "a rank that is gone": (
         torch.distributed.DistNetworkError("The client socket has failed to connect to tune-train-0:29500"),
         ExitCode.INFRASTRUCTURE,
-        Reason.COLLECTIVE_FAILED,
+        Reason.RANK_LOST,
     ),
     "anything else": (ZeroDivisionError("division by zero"), ExitCode.INFRASTRUCTURE, Reason.INTERNAL),
 }

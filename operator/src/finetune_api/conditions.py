@@ -1,6 +1,7 @@
 """Condition types and reasons: names that users, alerts and GitOps tools match on, each with its meaning."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class ConditionType(StrEnum):
@@ -175,3 +176,7 @@ class Reason(StrEnum):
     """A newer attempt has taken over."""
     INTERNAL = "Internal"
     """A fault of the software or the machine."""
+
+
+BEREAVED: Final = frozenset({Reason.RANK_LOST, Reason.COLLECTIVE_FAILED})
+"""Of processes that work together: reasons of one that may only have missed another, which knows better."""

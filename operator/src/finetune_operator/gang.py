@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from finetune_api.base import Timestamp
-from finetune_api.conditions import Reason
+from finetune_api.conditions import BEREAVED
 from finetune_operator.children import ChildJob, ChildPod
 from finetune_operator.failures import failure_of
 from finetune_operator.observe import Child
@@ -61,7 +61,7 @@ def _culprit(broken: list[ChildPod]) -> ChildPod:
     def order(pod: ChildPod) -> tuple[bool, str, bool, int]:
         failure = failure_of(pod)
         is_late = failure.failure_class == "Preempted" and pod.disruption is None
-        return failure.reason == Reason.RANK_LOST, pod.finished_at or "", is_late, pod.index
+        return failure.reason in BEREAVED, pod.finished_at or "", is_late, pod.index
 
     return min(broken, key=order)
 

@@ -22,7 +22,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from finetune_api.conditions import Reason
+from finetune_api.conditions import BEREAVED, Reason
 from finetune_api.exit_codes import ExitCode
 from finetune_api.report import TrainerReport, compact
 from finetune_api.request import TrainerRequest
@@ -161,7 +161,7 @@ def _conclude(children: Sequence[_Child], message: Path) -> int:
 def _order(child: _Child) -> tuple[bool, bool, float]:
     """Whose end is that of all: not of those that only missed another one, and of the others the first to end."""
     report = _report(child.message)
-    is_bereaved = report is not None and report.failure is not None and report.failure.reason == Reason.RANK_LOST
+    is_bereaved = report is not None and report.failure is not None and report.failure.reason in BEREAVED
     return is_bereaved, "outlives" in child.killed, child.ended or 0.0
 
 

@@ -22,7 +22,7 @@ from typing import Final
 
 from torch._C._distributed_c10d import Store, TCPStore
 
-from finetune_api.conditions import Reason
+from finetune_api.conditions import BEREAVED
 from finetune_trainer.errors import RanksStopped, StopRequested, TrainerError
 from finetune_trainer.failures import lost_rank
 from finetune_trainer.place import Place
@@ -109,7 +109,7 @@ class Peers:
             talk.join(_LOOK_SECONDS)
         if told:
             return told[0]
-        is_lost = failure.reason == Reason.RANK_LOST and self._fault
+        is_lost = failure.reason in BEREAVED and self._fault
         return lost_rank(self._fault) if is_lost else failure
 
     def _talk(self, failure: TrainerError, told: list[TrainerError]) -> None:
@@ -119,7 +119,7 @@ class Peers:
 
     def _failed(self, failure: TrainerError) -> TrainerError:
         mine = f"rank {self.place.rank} ended: {failure.reason}: {failure.message}"
-        if failure.reason != Reason.RANK_LOST:
+        if failure.reason not in BEREAVED:
             self.store.compare_set(_FAILED, "", mine)
             return failure
         if not self._fault and self.store.check([_FAILED]):
