@@ -88,7 +88,7 @@ def run(arguments: list[str]) -> int:
 class ForkedCommand:
     """Stands in for `subprocess.Popen` where a trainer starts `python -m finetune_trainer`."""
 
-    def __init__(self, command: Sequence[str], *, stdout: int, text: bool) -> None:
+    def __init__(self, command: Sequence[str], *, stdout: int, text: bool, env: Mapping[str, str]) -> None:
         assert (list(command[1:3]), stdout, text) == (["-m", "finetune_trainer"], subprocess.PIPE, True)
         self.returncode: int | None = None
         output, its_output = os.pipe()
@@ -96,6 +96,8 @@ class ForkedCommand:
         if self.pid == 0:
             os.dup2(its_output, 1)
             code = 1
+            os.environ.clear()
+            os.environ.update(env)
             try:
                 code = run(list(command[3:]))
                 sys.stdout.flush()
