@@ -3,6 +3,8 @@
 from collections import Counter
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from report_rows import Reporting
 
 from finetune_trainer.data.encode import Tokenized
@@ -233,6 +235,24 @@ def test_an_exact_copy_is_sampled_once():
     assert sample.wants(b"a")
     sample.add(b"a", "first", 1)
     assert not sample.wants(b"a")
+
+
+@example(1, [(5, 2), (7, 1), (5, 0)])
+@given(
+    st.integers(1, 3),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=30),
+)
+def test_a_sample_is_the_same_however_rows_were_dealt_out(size, dealt):
+    """Copies of one row among them: of those the first is kept, whoever has seen it."""
+    whole, parts = HashSample[int](size), [HashSample[int](size) for _ in range(3)]
+    for order, (content, part) in enumerate(dealt):
+        for sample in (whole, parts[part]):
+            if sample.wants(bytes([content])):
+                sample.add(bytes([content]), order, order)
+    merged = HashSample[int](size)
+    for part in parts:
+        merged.take_in(part)
+    assert merged.rows() == whole.rows()
 
 
 def test_memory_of_a_long_stream_is_bounded(reporting, monkeypatch):

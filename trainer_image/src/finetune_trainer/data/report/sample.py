@@ -36,7 +36,7 @@ class HashSample(Generic[Kept]):
     def take_in(self, other: "HashSample[Kept]") -> None:
         """The rows of another sample as well."""
         for digest, (order, kept) in other._kept.items():
-            if digest < self._bar:
+            if digest <= self._bar:  # the row at the bar is ours, and theirs may be an earlier copy of it
                 self.add(digest, kept, order)
 
     def _shrink(self) -> None:
