@@ -142,6 +142,27 @@ def test_a_preempted_run_saves_waits_resumes_completes_and_one_describe_tells_it
         assert f" {reason} " in events
 
 
+@pytest.mark.slow(name="two nodes preempted by Kueue", minutes=5)
+def test_two_nodes_wait_run_and_leave_their_queue_as_one(research: Team, support: Team) -> None:
+    resources = {"nodes": 2, "gpus": {"count": 0}, "cpu": "600m", "memory": "1500Mi", "scratch": "1Gi"}
+    research.submit(research.job("pair", **LONG, **queued("nightly", queues.PAIR), resources=resources))
+    research.until("pair", "a checkpoint in training", has_checkpoint)
+    uid = train_job(research, "pair")["metadata"]["uid"]
+    (workload,) = [w for w in research.kubectl.items("workloads") if "pair-train" in w["metadata"]["name"]]
+    assert workload["status"]["admission"]["podSetAssignments"][0]["count"] == 2
+    support.submit(support.job("single", **queued("urgent", queues.PAIR)))
+    research.until("pair", "Queued again", is_phase("Queued"))
+    assert reason_of(research, "pair") == "Preempted"
+    support.completed("single")
+    status = research.completed("pair", timeout=600)
+    check_nothing_is_trained_twice(status)
+    assert len(status["attempts"]) == 2
+    assert "restarts" not in status
+    job = train_job(research, "pair")
+    assert job["metadata"]["uid"] == uid
+    assert writers_of_suspend(job) == {"kueue"}
+
+
 @pytest.mark.slow(name="suspended in a queue", minutes=4)
 def test_a_user_suspends_and_resumes_a_queued_and_a_running_job(research: Team, support: Team) -> None:
     research.submit(research.job("holder", **LONG, **queued("nightly")))

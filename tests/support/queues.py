@@ -1,4 +1,4 @@
-"""What a platform team sets up for tests with Kueue: quota for one GPU, two priorities, queues in each namespace.
+"""What a platform team sets up for tests with Kueue: quota for a GPU and for a pair, two priorities, a few queues.
 
 The trainer trains on the CPU here, and fails where it is promised a GPU that it cannot see. So it is the namespace that
 asks for the GPU: by a LimitRange, each container gets one, which the scheduler and Kueue count like any other.
@@ -13,6 +13,7 @@ from localcluster.kueue import NAMESPACE_LABEL
 
 GROUP: Final = "kueue.x-k8s.io/v1beta2"
 CLUSTER_QUEUE: Final = "gpus"
+PAIR: Final = "pair"
 CHECKS: Final = "checks"
 PRIORITIES: Final = {"nightly": 10, "urgent": 100}
 
@@ -20,10 +21,11 @@ PRIORITIES: Final = {"nightly": 10, "urgent": 100}
 def shared_objects() -> list[dict[str, Any]]:
     """Of the whole cluster."""
     gpu = {CLUSTER_QUEUE: {"cpu": "8", "memory": "16Gi", "ephemeral-storage": "1Ti", GPU_RESOURCE: "1"}}
+    pair = {PAIR: gpu[CLUSTER_QUEUE] | {GPU_RESOURCE: "2"}}
     checks = {CHECKS: {"cpu": "1", "memory": "4Gi", "ephemeral-storage": "1Ti", GPU_RESOURCE: "4"}}
     return [
         {"apiVersion": GROUP, "kind": "ResourceFlavor", "metadata": {"name": "default"}},
-        *(_cluster_queue(name, quota) for name, quota in (gpu | checks).items()),
+        *(_cluster_queue(name, quota) for name, quota in (gpu | pair | checks).items()),
         *(
             {"apiVersion": GROUP, "kind": "WorkloadPriorityClass", "metadata": {"name": name}, "value": value}
             for name, value in PRIORITIES.items()
@@ -38,13 +40,14 @@ def local_queue(name: str, namespace: str, cluster_queue: str) -> dict[str, Any]
 
 
 def give_queue(namespace: Kubectl) -> None:
-    """Let Kueue manage a namespace, with a queue for training and one GPU for each container."""
+    """Let Kueue manage a namespace, with queues for training and one GPU for each container."""
     name = str(namespace.namespace)
     namespace.run("label", "namespace", name, f"{NAMESPACE_LABEL}=true")
     one = {"type": "Container", "default": {GPU_RESOURCE: "1"}, "defaultRequest": {GPU_RESOURCE: "1"}}
     metadata = {"name": "one-gpu", "namespace": name}
     namespace.apply(
         local_queue("training", name, CLUSTER_QUEUE),
+        local_queue(PAIR, name, PAIR),
         local_queue(CHECKS, name, CHECKS),
         {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": [one]}},
     )
