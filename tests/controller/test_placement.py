@@ -37,8 +37,8 @@ def requested(manifest: o.Raw, resource: str) -> str | None:
     return resources["requests"].get(resource)
 
 
-def volume(manifest: o.Raw, name: str) -> o.Raw:
-    return next((each["emptyDir"] for each in pod(manifest)["volumes"] if each["name"] == name), {})
+def volume(manifest: o.Raw, name: str, kind: str = "emptyDir") -> o.Raw:
+    return next((each[kind] for each in pod(manifest)["volumes"] if each["name"] == name), {})
 
 
 def annotation(manifest: o.Raw, name: str) -> list[str | None]:
@@ -91,6 +91,11 @@ SHOWN: dict[str, tuple[o.Raw, Any, Any]] = {
         {"resources": {"sharedMemory": "9Gi"}},
         lambda job: volume(job, "shm"),
         {"medium": "Memory", "sizeLimit": "9Gi"},
+    ),
+    "resources.modelCache": (
+        {"resources": {"modelCache": "models"}},
+        lambda job: volume(job, "models", "persistentVolumeClaim"),
+        {"claimName": "models"},
     ),
     "resources.scratch": (
         {"resources": {"scratch": "9Gi"}},

@@ -99,6 +99,13 @@ class Bench:
         log.close()
         return Running(process, scratch)
 
+    @property
+    def models(self) -> Path:
+        """The volume of spec.resources.modelCache, which all trainers share."""
+        path = self.scratch.with_name("models")
+        path.mkdir(exist_ok=True)
+        return path
+
     def new_scratch(self) -> Path:
         """A directory for one trainer."""
         scratch = self.scratch / f"run-{len(list(self.scratch.iterdir()))}"
@@ -108,7 +115,7 @@ class Bench:
     def arguments(self, request: TrainerRequest, scratch: Path, credentials: Path | None = None) -> list[str]:
         """The command line after `python -m finetune_trainer`."""
         return [
-            request.kind, f"--work-dir={scratch / 'work'}",
+            request.kind, f"--work-dir={scratch / 'work'}", f"--model-cache={self.models}",
             f"--credentials-dir={credentials or self.s3.credentials_dir}",
             f"--ca-file={scratch / 'no-ca.crt'}", f"--termination-message-path={scratch / 'message'}",
         ]  # fmt: skip

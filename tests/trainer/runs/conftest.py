@@ -21,11 +21,12 @@ def bench(s3: S3Server, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def finished(bench: Bench) -> Finished:
-    """A job that ran from preflight to its end, alone and unbroken."""
+    """A job that ran from preflight to its end, alone and unbroken, with a volume that keeps its base model."""
+    sections = {**WHOLE, "resources": {"modelCache": "models"}}
     bench.put_rows("whole", add_rows(120))
-    preflight = bench.preflight("whole", **WHOLE)
+    preflight = bench.preflight("whole", **sections)
     assert preflight.code == ExitCode.SUCCESS, preflight.output
-    training = bench.run(bench.after(preflight, "whole", **WHOLE))
+    training = bench.run(bench.after(preflight, "whole", **sections))
     assert training.code == ExitCode.SUCCESS, training.output
     return Finished(bench, preflight, training)
 

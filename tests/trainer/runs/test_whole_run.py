@@ -90,6 +90,11 @@ def test_plain_transformers_and_peft_score_what_the_report_says(
     assert loss.verdict == "better"
 
 
+def test_the_base_model_stays_on_its_volume_for_the_next_job(finished: Finished, tiny_model_dir: Path) -> None:
+    (kept,) = finished.bench.models.iterdir()
+    assert (kept / "model.safetensors").read_bytes() == (tiny_model_dir / "model.safetensors").read_bytes()
+
+
 def test_applied_again_the_job_is_adopted_and_nothing_is_trained(finished: Finished) -> None:
     bench = finished.bench
     before = bench.s3.keys(finished.root)

@@ -120,7 +120,9 @@ def _fetch_model(context: Context, ranks: Ranks) -> Path:
     """The base model on disk, one copy for all processes of a pod."""
     is_first_here = Place.here().local_rank == 0
     if is_first_here:
-        directory = fetch_model(context.storage, context.request.spec.model.uri, context.work_dir, weights=True)
+        spec = context.request.spec
+        cache = context.model_cache if spec.resources.model_cache is not None else None
+        directory = fetch_model(context.storage, spec.model.uri, context.work_dir, weights=True, cache=cache)
     ranks.gather(None)
     return directory if is_first_here else context.work_dir.parent / "model"
 

@@ -168,7 +168,7 @@ def _connect(options: argparse.Namespace, stop: StopSignal, draft: Draft) -> Con
         ca_file=options.ca_file,
         check=stop.check,
     )
-    return Context(request, storage, options.work_dir, stop, draft, utc_now)
+    return Context(request, storage, options.work_dir, stop, draft, utc_now, options.model_cache)
 
 
 def _request(environment: Mapping[str, str]) -> TrainerRequest:
@@ -269,7 +269,7 @@ def _configure_logging(credentials_dir: Path) -> Redactor:
 
 def _locations(options: argparse.Namespace) -> list[str]:
     """The options that say where things are mounted, for a process like this one."""
-    names = ("work_dir", "credentials_dir", "ca_file")
+    names = ("work_dir", "model_cache", "credentials_dir", "ca_file")
     return [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
 
 
@@ -279,6 +279,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     shared = argparse.ArgumentParser(add_help=False)
     for name, default, meaning in (
         ("work-dir", mounts.WORK_DIR, "scratch disk"),
+        ("model-cache", mounts.MODEL_CACHE_DIR, "base models that earlier jobs have left, if there is such a volume"),
         ("credentials-dir", mounts.CREDENTIALS_DIR, "the mounted S3 Secret, one file per key"),
         ("ca-file", mounts.CA_FILE, "certificate authority to trust for S3"),
         ("termination-message-path", mounts.TERMINATION_MESSAGE, "where the report goes"),

@@ -10,6 +10,7 @@ from typing import Any, Final
 from finetune_api.conditions import Reason
 from finetune_api.digest import identity_settings, spec_digest
 from finetune_api.layout import OutputLayout
+from finetune_api.mounts import MODEL_CACHE_DIR
 from finetune_api.report import TrainerReport
 from finetune_api.request import TrainerRequest
 from finetune_trainer.errors import SettingsError
@@ -44,6 +45,8 @@ class Context:
     draft: Draft
     clock: Callable[[], str]
     """Now, as an RFC 3339 timestamp."""
+    model_cache: Path = Path(MODEL_CACHE_DIR)
+    """Where the volume of spec.resources.modelCache is, if it names one."""
 
     @property
     def layout(self) -> OutputLayout:

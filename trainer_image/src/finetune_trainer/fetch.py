@@ -5,7 +5,6 @@ never reach the disk.
 """
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ from finetune_trainer.data.read import KNOWN, is_data_file, looks_like_data
 from finetune_trainer.data.stream import DatasetFiles
 from finetune_trainer.errors import DataError, SettingsError
 from finetune_trainer.manifest import file_sha256
+from finetune_trainer.model_cache import cached_model
 from finetune_trainer.model_files import check_model_files
+from finetune_trainer.room import check_room
 from finetune_trainer.storage import Storage, StoredObject
 
 _DESCRIPTION: Final = frozenset(
@@ -49,17 +50,18 @@ class FetchedData:
     validation, test, data sets in the spec's order, files by name."""
 
 
-def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool) -> Path:
-    """Copy a model directory.
+def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool, cache: Path | None = None) -> Path:
+    """Copy a model directory, or find it in the cache.
 
     Args:
         storage: Where to read.
         uri: `spec.model.uri`.
         work_dir: Where to make the directory `model`.
         weights: False leaves the weights out; that they exist is checked either way.
+        cache: A volume of models; `model` then leads there.
 
     Raises:
-        SettingsError: ModelNotFound, ModelInvalid, or the scratch disk is too small.
+        SettingsError: ModelNotFound, ModelInvalid, the disk is too small, or the cache cannot be used.
 
     """
     prefix = uri.rstrip("/") + "/"
@@ -72,9 +74,12 @@ def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool) ->
         )
     check_model_files({item.name for item in present}, f"spec.model.uri: {prefix}")
     wanted = [item for item in present if item.name in _DESCRIPTION or (weights and item.name.endswith(_WEIGHTS))]
-    check_room(wanted, work_dir)
     directory = work_dir / "model"
-    storage.download(wanted, directory)
+    if cache is not None:
+        directory.symlink_to(cached_model(storage, wanted, cache))
+    else:
+        check_room(wanted, work_dir)
+        storage.download(wanted, directory)
     return directory
 
 
@@ -138,20 +143,3 @@ def _objects_of(uri: str, listed: Sequence[StoredObject], field: str) -> list[St
             advice=f"Upload the data there, or correct the URI; a prefix must end in /. Data files are {KNOWN}.",
         )
     return found
-
-
-def check_room(objects: Sequence[StoredObject], directory: Path) -> None:
-    """Check that objects fit the disk.
-
-    Raises:
-        SettingsError: they do not.
-
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    needed, free = sum(item.size for item in objects), shutil.disk_usage(directory).free
-    if needed > free:
-        raise SettingsError(
-            reason=Reason.SETTINGS_INVALID,
-            message=f"spec.resources.scratch: {needed:,} bytes are to be downloaded and {free:,} are free",
-            advice="Raise spec.resources.scratch.",
-        )

@@ -23,8 +23,9 @@ from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.context import Context
 from finetune_trainer.data.store_index import REPORT
 from finetune_trainer.errors import TrainerError
-from finetune_trainer.fetch import SPLITS, check_room
+from finetune_trainer.fetch import SPLITS
 from finetune_trainer.manifest import FileEntry, file_sha256, files_digest, is_intact, upload_files
+from finetune_trainer.room import check_room
 from finetune_trainer.storage import Storage, StoredObject
 
 LOG: Final = logging.getLogger(__name__)

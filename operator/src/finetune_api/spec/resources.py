@@ -64,6 +64,9 @@ class Resources(Contract):
     with GPUs may fill its memory with it, another has the container runtime's 64 MiB."""
     scratch: Quantity = "50Gi"
     """Disk for the base model, working files and logs; requested as ephemeral-storage."""
+    model_cache: ObjectName | None = None
+    """PersistentVolumeClaim in the job's namespace that keeps base models: a job whose model an earlier one has left
+    there starts without downloading it. Empty: the model is downloaded to the scratch disk."""
 
     @property
     def total_gpus(self) -> int:

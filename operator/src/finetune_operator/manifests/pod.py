@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from finetune_api.mounts import CA_FILE, CREDENTIALS_DIR, TERMINATION_MESSAGE, WORK_DIR
+from finetune_api.mounts import CA_FILE, CREDENTIALS_DIR, MODEL_CACHE_DIR, TERMINATION_MESSAGE, WORK_DIR
 from finetune_api.names import CONTAINER
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
@@ -12,6 +12,8 @@ from finetune_api.spec.resources import Gpus, Resources
 from finetune_operator.settings import Settings
 
 Manifest = dict[str, Any]
+Mounted = tuple[Manifest, str]
+"""A volume, and where the container sees it."""
 
 USER: Final = 65532
 """The non-root user of both images."""
@@ -31,8 +33,8 @@ def pod_spec(
     """The pod for a request: a CPU pod for preflight, what spec.resources asks for to train."""
     training = request.kind == "train"
     resources = _training_resources(spec) if training else _preflight_resources(settings)
-    shared_memory = _shared_memory(spec.resources) if training else None
-    volumes, mounts = _volumes(spec.storage, resources[DISK], shared_memory)
+    of_training = _training_volumes(spec.resources) if training else []
+    volumes, mounts = _volumes(spec.storage, resources[DISK], of_training)
     pod: Manifest = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": grace_seconds,
@@ -95,26 +97,30 @@ def _shared_memory(wanted: Resources) -> Manifest | None:
     return {"medium": "Memory"} if wanted.gpus.count else None
 
 
-def _volumes(storage: Storage, scratch: str, shared_memory: Manifest | None) -> tuple[list[Manifest], list[Manifest]]:
-    volumes: list[Manifest] = [
-        {"name": "work", "emptyDir": {"sizeLimit": scratch}},
-        {"name": "tmp", "emptyDir": {"sizeLimit": TEMPORARY_SIZE}},
-    ]
-    mounts: list[Manifest] = [
-        {"name": "work", "mountPath": WORK_DIR},
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
-    ]
-    if shared_memory is not None:
-        volumes.append({"name": "shm", "emptyDir": shared_memory})
-        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
-    for volume, path in _storage_volumes(storage):
-        volumes.append(volume)
-        mounts.append({"name": volume["name"], "mountPath": path, "readOnly": True})
-    return volumes, mounts
+def _training_volumes(wanted: Resources) -> list[Mounted]:
+    found: list[Mounted] = []
+    if (shared_memory := _shared_memory(wanted)) is not None:
+        found.append(({"name": "shm", "emptyDir": shared_memory}, "/dev/shm"))  # noqa: S108
+    if wanted.model_cache is not None:
+        claim = {"claimName": wanted.model_cache}
+        found.append(({"name": "models", "persistentVolumeClaim": claim}, MODEL_CACHE_DIR))
+    return found
 
 
-def _storage_volumes(storage: Storage) -> list[tuple[Manifest, str]]:
-    found: list[tuple[Manifest, str]] = []
+def _volumes(storage: Storage, scratch: str, more: list[Mounted]) -> tuple[list[Manifest], list[Manifest]]:
+    written: list[Mounted] = [
+        ({"name": "work", "emptyDir": {"sizeLimit": scratch}}, WORK_DIR),
+        ({"name": "tmp", "emptyDir": {"sizeLimit": TEMPORARY_SIZE}}, "/tmp"),  # noqa: S108
+        *more,
+    ]
+    read = _storage_volumes(storage)
+    mounts: list[Manifest] = [{"name": volume["name"], "mountPath": path} for volume, path in written]
+    mounts += [{"name": volume["name"], "mountPath": path, "readOnly": True} for volume, path in read]
+    return [volume for volume, _ in (*written, *read)], mounts
+
+
+def _storage_volumes(storage: Storage) -> list[Mounted]:
+    found: list[Mounted] = []
     if storage.credentials is not None:
         secret = {"secretName": storage.credentials.secret_name, "defaultMode": 0o440, "optional": False}
         found.append(({"name": "s3-credentials", "secret": secret}, CREDENTIALS_DIR))

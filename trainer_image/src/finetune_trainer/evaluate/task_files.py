@@ -15,8 +15,8 @@ from finetune_api.conditions import Reason
 from finetune_trainer.data.problems import Problems, Source
 from finetune_trainer.data.read import KNOWN, is_data_file, read_rows
 from finetune_trainer.errors import DataError
-from finetune_trainer.fetch import check_room
 from finetune_trainer.manifest import file_sha256
+from finetune_trainer.room import check_room
 from finetune_trainer.storage import Storage, StoredObject
 
 
