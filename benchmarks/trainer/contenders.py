@@ -4,6 +4,7 @@ stock:N       transformers' Trainer with PEFT, N rows at a time, padded to the l
 trl           TRL's SFTTrainer as it comes: 8 rows at a time, bfloat16, activations recomputed
 trl-tuned:N   the same without recomputation, in the base's precision, N rows at a time, rows of like length together
 ours          this trainer's loop
+ours:unfused  the same with LoRA as PEFT computes it
 
 Packing of TRL is left out: without flash-attention its packed documents see each other, so the losses are others.
 """
@@ -28,15 +29,15 @@ def contender(name: str) -> Callable[[Work, Clock], Losses]:
     """What a contender's name stands for."""
     kind, _, size = name.partition(":")
     if kind == "ours":
-        return train_ours
+        return lambda work, clock: train_ours(work, clock, fused=size != "unfused")
     if kind == "stock":
         return lambda work, clock: train_stock(work, clock, int(size or 4))
     if kind in ("trl", "trl-tuned"):
         return lambda work, clock: train_trl(work, clock, int(size or 8), tuned=kind == "trl-tuned")
-    raise ValueError(f"{name!r} is none of stock:N, trl, trl-tuned:N and ours")
+    raise ValueError(f"{name!r} is none of stock:N, trl, trl-tuned:N, ours and ours:unfused")
 
 
-def train_ours(work: Work, clock: Clock) -> Losses:
+def train_ours(work: Work, clock: Clock, *, fused: bool) -> Losses:
     """This trainer's loop, packed."""
     from finetune_api.spec.training import Method
     from finetune_trainer.data.encode import Tokenized
@@ -53,7 +54,7 @@ def train_ours(work: Work, clock: Clock) -> Losses:
         alpha=2 * LORA_RANK,
     )  # fmt: skip
     base = work.load().requires_grad_(False)
-    model = attach(base, Method(), settings)
+    model = attach(base, Method(), settings, fused=fused)
     items = [
         Item((Tokenized(ids, [float(place >= masked) for place in range(len(ids))], Source("random", number)),))
         for number, (ids, masked) in enumerate(work.rows(base.config.vocab_size), start=1)

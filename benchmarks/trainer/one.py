@@ -22,7 +22,7 @@ from benchmarks.trainer.work import add_arguments, work_from
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("contender", help="stock:N, trl, trl-tuned:N, ours, or ceiling")
+    parser.add_argument("contender", help="stock:N, trl, trl-tuned:N, ours, ours:unfused, or ceiling")
     parser.add_argument("--seconds", type=float, default=5, help="of the ceiling's matrix products")
     add_arguments(parser)
     options = parser.parse_args()

@@ -9,6 +9,7 @@ from finetune_api.spec.training import Method
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.methods.adapters import add_adapter, continue_adapter
 from finetune_trainer.methods.checks import WHOLE_MODEL
+from finetune_trainer.methods.fused import fuse
 from finetune_trainer.methods.head import TrainedHead
 from finetune_trainer.methods.layers import train_everything, train_last_layers
 from finetune_trainer.methods.precision import hold_in_float32, settle
@@ -22,6 +23,7 @@ def attach(
     *,
     head: TrainedHead | None = None,
     parent: ParentAdapter | None = None,
+    fused: bool = True,
 ) -> Any:
     """The model to train: `base` itself, or a PeftModel around it.
 
@@ -34,6 +36,7 @@ def attach(
         settings: Rank, scale, and the seed that new weights are drawn from.
         head: The objective's, where it is not the base's own.
         parent: Adapter to go on from, as `parent.fetch_parent` has checked it.
+        fused: Whether adapters train in one piece with their base, where they can (`fused`); another rounding.
 
     Raises:
         SettingsError: a target module does not exist or is the head; the model has no such layers; the parent's
@@ -51,8 +54,12 @@ def attach(
         return base
     task_type = head.task_type if head else _LANGUAGE
     if parent is not None:
-        return continue_adapter(base, method, parent, task_type, heads)
-    return add_adapter(base, method, settings, task_type, heads)
+        model = continue_adapter(base, method, parent, task_type, heads)
+    else:
+        model = add_adapter(base, method, settings, task_type, heads)
+    if fused:
+        fuse(model)
+    return model
 
 
 def finish(model: Any, compute: torch.dtype, *, head: TrainedHead | None = None) -> None:
