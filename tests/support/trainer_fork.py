@@ -42,6 +42,15 @@ class ForkedTrainer:
         """The exit code, negative for a signal; None while it runs."""
         return self._process.exitcode
 
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        self._process.kill()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
     def wait(self, timeout: float) -> int:
         """Wait for the exit code."""
         self._process.join(timeout)

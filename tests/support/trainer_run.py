@@ -1,4 +1,8 @@
-"""The trainer's real entry point, started as the pod starts it: a subprocess, files, one environment variable."""
+"""The trainer's real entry point, given what the pod gives it: files, one environment variable, a process of its own.
+
+A training that is started and waited for at once is forked from a process that has imported the libraries
+(`trainer_fork`); what a test signals or watches, and the run that most tests look at, is the pod's command itself.
+"""
 
 import hashlib
 import json
@@ -8,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from s3_server import SECRETS, S3Server
+from trainer_fork import ForkedTrainer, ForkServer
 
 from finetune_api.digest import spec_digest
 from finetune_api.progress import PREFIX, Progress
@@ -52,6 +57,7 @@ class Bench:
     s3: S3Server
     model_uri: str
     scratch: Path
+    _fork: ForkServer = field(default_factory=ForkServer)
 
     def request(self, name: str, kind: str = "train", **sections: Any) -> TrainerRequest:
         """A small job's work order; `sections` are merged into the spec."""
@@ -132,8 +138,13 @@ class Bench:
         }
 
     def run(self, request: TrainerRequest, credentials: Path | None = None) -> Outcome:
-        """Run a trainer to its end."""
-        return self.start(request, credentials).wait()
+        """Run a trainer to its end; to train, a forked one. Preflight is one that must never have seen torch."""
+        if request.kind != "train":
+            return self.start(request, credentials).wait()
+        scratch = self.new_scratch()
+        log = scratch / "log"
+        process = self._fork(self.arguments(request, scratch, credentials), self.environment(request), log)
+        return Running(process, scratch).wait()
 
     def preflight(self, name: str, **sections: Any) -> Outcome:
         """Run the preflight of a small job."""
@@ -169,7 +180,7 @@ class Finished:
 class Running:
     """A trainer at work."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedTrainer
     scratch: Path
 
     def wait(self) -> Outcome:

@@ -26,7 +26,7 @@ def finished(bench: Bench) -> Finished:
     bench.put_rows("whole", add_rows(120))
     preflight = bench.preflight("whole", **sections)
     assert preflight.code == ExitCode.SUCCESS, preflight.output
-    training = bench.run(bench.after(preflight, "whole", **sections))
+    training = bench.start(bench.after(preflight, "whole", **sections)).wait()
     assert training.code == ExitCode.SUCCESS, training.output
     return Finished(bench, preflight, training)
 
