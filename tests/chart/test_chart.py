@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from finetune_api.crd import custom_resource_definition
-from finetune_operator.rights import KUEUE, NODES, RIGHTS, Right
+from finetune_operator.rights import KUEUE, LEASE, NODES, RIGHTS, Right
 from finetune_operator.settings import ENVIRONMENT_PREFIX, Settings, read_settings
 from localcluster.layout import cache_root
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "finetune-operator"
 pytestmark = pytest.mark.cluster  # Helm is compiled together with the local cluster.
+
+LEASE_OF_THE_RELEASE = ("system", "release-finetune-operator")
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +48,7 @@ def settings(*options: str) -> Settings:
 def granted(role: dict[str, Any]) -> set[Right]:
     return {
         Right(group=group, resource=resource, verbs=tuple(rule["verbs"]))
-        for rule in role["rules"]
+        for rule in role.get("rules", [])
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
@@ -89,10 +91,15 @@ def test_nodes_are_listed_only_when_asked_for_and_whatever_namespaces_are_served
 
 def test_an_operator_of_some_namespaces_has_its_rights_in_these_alone() -> None:
     made = render("--set", "settings.namespaces={team-a,team-b}")
-    bindings = [item for item in made if item["kind"] == "RoleBinding"]
+    bindings = [item for item in made if item["kind"] == "RoleBinding" and item["roleRef"]["kind"] == "ClusterRole"]
     assert [item["metadata"]["namespace"] for item in bindings] == ["team-a", "team-b"]
     assert {item["roleRef"]["name"] for item in bindings} == {"release-finetune-operator"}
     assert not [item for item in made if item["kind"] == "ClusterRoleBinding"]
+
+
+def test_replicas_may_keep_a_lease_beside_the_operator_and_nowhere_else() -> None:
+    (role,) = [item for item in render("--set", "settings.namespaces={team-a}") if granted(item) & {LEASE}]
+    assert (role["kind"], role["metadata"]["namespace"], granted(role)) == ("Role", "system", {LEASE})
 
 
 def test_the_chart_gives_every_setting_of_the_operator_and_no_other() -> None:
@@ -102,7 +109,7 @@ def test_the_chart_gives_every_setting_of_the_operator_and_no_other() -> None:
 
 
 def test_defaults_of_the_chart_are_those_of_the_operator() -> None:
-    assert settings() == Settings(trainer_image="finetune-trainer:0.1.0")
+    assert settings() == Settings(trainer_image="finetune-trainer:0.1.0", lease=LEASE_OF_THE_RELEASE)
 
 
 def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
@@ -126,6 +133,7 @@ def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
     options = ("--values", str(tmp_path / "values.yaml"))
     assert settings(*options) == Settings(
         trainer_image="registry.test/trainer:1",
+        lease=LEASE_OF_THE_RELEASE,
         preflight_cpu="500m",
         preflight_memory="3Gi",
         preflight_scratch="1Ti",

@@ -1,40 +1,16 @@
 """The rights the operator asks for are enough, and one that is missing is named."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cluster_objects as o
 import pytest
-import yaml
 from kubectl import Kubectl
+from operator_account import identity
 from operator_process import OperatorProcess
 
-from finetune_operator.rights import KUEUE, RIGHTS, Right
+from finetune_operator.rights import KUEUE, RIGHTS
 
 pytestmark = pytest.mark.cluster
-
-ACCOUNT = "finetune-operator"
-
-
-def identity(team: Kubectl, rights: Sequence[Right], folder: Path) -> Kubectl:
-    """A service account with these rights in the namespace, and kubectl as that account."""
-    rules = [{"apiGroups": [r.group], "resources": [r.resource], "verbs": list(r.verbs)} for r in rights]
-    metadata = {"name": ACCOUNT, "namespace": team.namespace}
-    role = {"kind": "Role", "name": ACCOUNT, "apiGroup": "rbac.authorization.k8s.io"}
-    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": team.namespace}
-    rbac = "rbac.authorization.k8s.io/v1"
-    team.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": rules},
-        {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "roleRef": role, "subjects": [subject]},
-    )
-    assert team.kubeconfig is not None
-    config = yaml.safe_load(team.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": team.run("create", "token", ACCOUNT).strip()}
-    (folder / "kubeconfig").write_text(json.dumps(config))
-    return replace(team, kubeconfig=folder / "kubeconfig")
 
 
 def operator_as(account: Kubectl, folder: Path) -> OperatorProcess:
@@ -71,3 +47,13 @@ def test_an_operator_with_kueue_needs_more_rights_and_names_them(queueing_team: 
     enough = identity(queueing_team, (*RIGHTS, *KUEUE), tmp_path)
     with OperatorProcess(enough, tmp_path / "operator.log", *flags) as operator:
         assert "forbidden" not in operator.log()
+
+
+def test_an_operator_with_a_lease_needs_rights_where_the_lease_is_and_names_them(team: Kubectl, tmp_path: Path) -> None:
+    flags = ("--namespaces", str(team.namespace), "--lease", "default/operator")
+    operator = OperatorProcess(identity(team, RIGHTS, tmp_path), tmp_path / "operator.log", *flags)
+    operator.start(wait=False)
+    assert operator.process is not None
+    assert operator.process.wait(timeout=30) == 1
+    for verb in ("get", "create", "update"):
+        assert f"{verb} leases.coordination.k8s.io in namespace default" in operator.log()

@@ -52,3 +52,15 @@ def test_a_queue_without_kueue_is_refused(flags: list[str], says: str, capsys: p
     with pytest.raises(SystemExit):
         read_settings(["--trainer-image", "i", *flags], {})
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "place"), [("system/operator", ("system", "operator")), ("", None)])
+def test_a_lease_is_told_by_namespace_and_name_or_is_not_used(text: str, place: tuple[str, str] | None) -> None:
+    assert read_settings(["--trainer-image", "i"], {ENVIRONMENT_PREFIX + "LEASE": text}).lease == place
+
+
+@pytest.mark.parametrize("wrong", ["operator", "/operator", "system/"])
+def test_a_lease_without_namespace_or_name_is_refused_and_shown(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--trainer-image", "i", "--lease", wrong], {})
+    assert f"--lease: {wrong!r} is not of the form namespace/name" in capsys.readouterr().err

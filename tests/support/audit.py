@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ class Write:
     """`jobs`, `finetunejobs/status`."""
     name: str
     code: int
+    user: str
+    at: datetime
 
 
 def writes(log: Path, namespace: str, agent: str = OPERATOR) -> list[Write]:
@@ -41,4 +44,11 @@ def writes(log: Path, namespace: str, agent: str = OPERATOR) -> list[Write]:
 def _write(entry: dict[str, Any]) -> Write:
     target = entry["objectRef"]
     resource = "/".join(part for part in (target["resource"], target.get("subresource")) if part)
-    return Write(entry["verb"], resource, target.get("name", ""), entry["responseStatus"]["code"])
+    return Write(
+        verb=entry["verb"],
+        resource=resource,
+        name=target.get("name", ""),
+        code=entry["responseStatus"]["code"],
+        user=entry["user"]["username"],
+        at=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
+    )

@@ -63,11 +63,24 @@ class OperatorProcess:
         self.process.kill()
         self.process.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        """Its exit status, once it has ended."""
+        assert self.process is not None
+        return self.process.wait(timeout=30)
+
+    def leads(self) -> bool:
+        """Whether it is the one that acts."""
+        return 'leader_election_master_status{name="finetune-operator"} 1.0' in self.get("/metrics")[1]
+
     def ask_to_stop(self) -> int:
         """SIGTERM; its exit status."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        self.send(signal.SIGTERM)
+        return self.ended()
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of one of its HTTP endpoints; 0 while it does not listen."""

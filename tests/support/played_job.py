@@ -8,10 +8,10 @@ import cluster_objects as o
 from kubectl import Kubectl
 
 
-def submit(team: Kubectl, name: str = o.NAME, **spec: Any) -> None:
-    metadata = {"name": name, "namespace": team.namespace}
-    base = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FinetuneJob", "metadata": metadata}
-    team.apply({**base, "spec": {**o.SPEC, **spec}})
+def submit(team: Kubectl, *names: str, **spec: Any) -> None:
+    base = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FinetuneJob", "spec": {**o.SPEC, **spec}}
+    jobs = [{**base, "metadata": {"name": name, "namespace": team.namespace}} for name in names or (o.NAME,)]
+    team.apply(*jobs)
 
 
 def status(team: Kubectl, name: str = o.NAME) -> Any:

@@ -2,24 +2,26 @@
 
     python -m finetune_operator --trainer-image registry.example.com/finetune-trainer:0.1.0
 
-Ends with 0 when asked to stop (SIGTERM, SIGINT), with 1 when it cannot work or a part of it died: Kubernetes starts it
-again, and it picks up where the cluster stands.
+Ends with 0 when asked to stop (SIGTERM, SIGINT), with 1 when it cannot work, lost its Lease or a part of it died:
+Kubernetes starts it again, and it picks up where the cluster stands.
 """
 
 import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from finetune_operator import handlers, logs, rights, web
 from finetune_operator.cache import Cache
 from finetune_operator.cluster import Cluster, connection, load_configuration
-from finetune_operator.errors import ClusterError, StartupError
+from finetune_operator.election import Alone, Candidate, Election, identity
+from finetune_operator.errors import ClusterError, LeadershipLostError, StartupError
 from finetune_operator.gpu_memory import GpuMemory
 from finetune_operator.intake import Intake
 from finetune_operator.metrics import Metrics
@@ -32,6 +34,12 @@ from finetune_operator.resync import Resync
 from finetune_operator.settings import Settings, read_settings
 from finetune_operator.throttle import Throttle
 from finetune_operator.worker import work
+
+LEASE_REQUESTS: Final = 10.0
+"""A second, to keep a Lease; two tries in two seconds is what is needed."""
+
+Part = Callable[[], Coroutine[Any, Any, None]]
+"""Something that runs for as long as the operator does."""
 
 _log: Final = logging.getLogger("finetune_operator")
 
@@ -47,6 +55,9 @@ def main() -> int:
     except (StartupError, ClusterError, OSError) as error:
         _log.critical("cannot start: %s", error)
         return 1
+    except LeadershipLostError as error:
+        _log.critical("ends so that no two replicas act: %s", error)
+        return 1
     except Exception:
         _log.critical("a part of the operator died", exc_info=True)
         return 1
@@ -57,12 +68,15 @@ async def _operate(settings: Settings) -> None:
     cache = Cache()
     metrics = Metrics(cache)
     queue: WorkQueue[Key] = WorkQueue(metrics)
-    intake = Intake(cache, queue)
+    intake = Intake(cache, queue, awake=False)
     configuration = await load_configuration()
-    ready = asyncio.Event()
+    ready, acting = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
+        # Connections and a limit of its own: renewals must not queue behind work.
+        leases = Cluster(configuration, Throttle(LEASE_REQUESTS), metrics.requested)
+        candidate = _candidate(await stack.enter_async_context(leases), settings)
         throttle = Throttle(settings.requests_per_second)
-        cluster = await stack.enter_async_context(Cluster(configuration, throttle, metrics.requested))
+        cluster = await stack.enter_async_context(Cluster(configuration, throttle, metrics.requested, candidate.fence))
         settings = await _as_served(cluster, settings)
         resync = Resync(cluster, cache, intake, metrics, settings)
         await stack.enter_async_context(
@@ -78,30 +92,73 @@ async def _operate(settings: Settings) -> None:
         await gpu_memory.load()
         await resync.load()
         _log.info("cache filled", extra={"jobs": sum(cache.phases().values())})
-        board = ProgressBoard()
-        reader = ProgressReader(cluster, cache, queue, board, settings)
-        places = PlaceBoard()
-        place_reader = PlaceReader(cluster, cache, queue, places, settings)
-        reconciler = Reconciler(
+        duties = _duties(
             cluster=cluster,
             cache=cache,
             intake=intake,
-            board=board,
-            places=places,
+            queue=queue,
             gpu_memory=gpu_memory,
             metrics=metrics,
             settings=settings,
-            clock=_now,
         )
-        await _run_until_asked(
-            handlers.watch(intake, lambda: connection(configuration), settings, ready=ready),
-            resync.run(),
-            reader.run(),
-            *([place_reader.run()] if settings.kueue and settings.queue_seconds else []),
-            gpu_memory.run(),
-            *(work(queue, reconciler, metrics) for _ in range(settings.workers)),
-            ready=ready,
-        )
+
+        def lead() -> None:
+            metrics.leads(True)
+            intake.wake()
+            acting.set()
+
+        try:
+            await _run_until_asked(
+                # A standby's cache is as warm as that of the one that acts: it takes over at once.
+                handlers.watch(intake, lambda: connection(configuration), settings, ready=ready),
+                resync.run(),
+                gpu_memory.run(),
+                _after(ready, partial(candidate.run, lead)),
+                *(_after(acting, duty) for duty in duties),
+                ready=ready,
+            )
+        finally:
+            # By now nothing writes any more.
+            await candidate.step_down()
+
+
+def _duties(
+    *,
+    cluster: Cluster,
+    cache: Cache,
+    intake: Intake,
+    queue: WorkQueue[Key],
+    gpu_memory: GpuMemory,
+    metrics: Metrics,
+    settings: Settings,
+) -> list[Part]:
+    """What only the replica that acts does."""
+    board, places = ProgressBoard(), PlaceBoard()
+    reader = ProgressReader(cluster, cache, queue, board, settings)
+    place_reader = PlaceReader(cluster, cache, queue, places, settings)
+    reconciler = Reconciler(
+        cluster=cluster,
+        cache=cache,
+        intake=intake,
+        board=board,
+        places=places,
+        gpu_memory=gpu_memory,
+        metrics=metrics,
+        settings=settings,
+        clock=_now,
+    )
+    asks_for_places = settings.kueue and settings.queue_seconds > 0
+    workers: list[Part] = [partial(work, queue, reconciler, metrics)] * settings.workers
+    return [reader.run, *([place_reader.run] if asks_for_places else []), *workers]
+
+
+def _candidate(leases: Cluster, settings: Settings) -> Candidate:
+    return Election(leases, *settings.lease, identity=identity()) if settings.lease is not None else Alone()
+
+
+async def _after(event: asyncio.Event, part: Part) -> None:
+    await event.wait()
+    await part()
 
 
 async def _as_served(cluster: Cluster, settings: Settings) -> Settings:

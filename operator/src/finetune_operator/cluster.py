@@ -52,8 +52,14 @@ _JSON: Final = "application/json"
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """Nodes are large: each lists the images it holds."""
 
+_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+
 CountRequest = Callable[[str, int], None]
 """Told the method and the HTTP status of every request; 0 where there was no answer."""
+
+Fence = Callable[[], None]
+"""Asked before every write; raises if this process may not write any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +107,14 @@ async def connection(configuration: Configuration) -> Connection:
 class Cluster:
     """Requests to the API server, throttled, with errors of our own."""
 
-    def __init__(self, configuration: Configuration, throttle: Throttle, count: CountRequest) -> None:
+    def __init__(
+        self, configuration: Configuration, throttle: Throttle, count: CountRequest, fence: Fence = lambda: None
+    ) -> None:
         self._client = ApiClient(configuration)
         self._client.user_agent = "finetune-operator"
         self._throttle = throttle
         self._count = count
+        self._fence = fence
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,8 +196,23 @@ class Cluster:
         plural, _, subresource = resource.partition("/")
         attributes = {"verb": verb, "group": group, "resource": plural, "subresource": subresource}
         body = {"spec": {"resourceAttributes": attributes | ({"namespace": namespace} if namespace else {})}}
-        review = await self._json("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+        review = await self._json("POST", _REVIEWS, body=body)
         return bool(review["status"]["allowed"])
+
+    async def lease(self, namespace: str, name: str) -> Raw | None:
+        """A Lease, or None if there is none."""
+        try:
+            return await self._json("GET", f"{_LEASES.format(namespace)}/{name}")
+        except NotFoundError:
+            return None
+
+    async def put_lease(self, manifest: Raw) -> Raw:
+        """Create a Lease, or replace the version that it names; ConflictError if somebody was quicker."""
+        metadata = manifest["metadata"]
+        path = _LEASES.format(metadata["namespace"])
+        if "resourceVersion" in metadata:
+            return await self._json("PUT", f"{path}/{metadata['name']}", body=manifest)
+        return await self._json("POST", path, body=manifest)
 
     async def serves(self, resource: Resource) -> bool:
         """Whether the API server knows a resource in our version."""
@@ -250,6 +274,9 @@ class Cluster:
             body=body,
             auth_settings=["BearerToken"],
         )
+        if method != "GET" and path != _REVIEWS:
+            # As late as possible: a process may have been stopped anywhere before.
+            self._fence()
         response = await self._client.call_api(*serialized, _request_timeout=TIMEOUT_SECONDS)
         return response.status, await response.read()
 

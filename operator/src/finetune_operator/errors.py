@@ -6,6 +6,7 @@ ClusterError
 ├── RefusedError        the API server understood and said no; trying again unchanged seldom helps
 └── UnavailableError    no answer, an error of the server, or too many requests: try again
 StartupError            the operator cannot work in this cluster; the message says what to do
+LeadershipLostError     another replica may act by now: this process has to end
 """
 
 
@@ -31,3 +32,7 @@ class UnavailableError(ClusterError):
 
 class StartupError(Exception):
     """The operator cannot work in this cluster; the message says what to do."""
+
+
+class LeadershipLostError(Exception):
+    """Another replica may act by now: nothing more may be written, and the process has to end."""

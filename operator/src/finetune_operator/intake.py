@@ -16,9 +16,20 @@ def resources(settings: Settings) -> tuple[Resource, ...]:
 class Intake:
     """Takes objects from watches, listings and answers."""
 
-    def __init__(self, cache: Cache, queue: WorkQueue[Key]) -> None:
+    def __init__(self, cache: Cache, queue: WorkQueue[Key], *, awake: bool = True) -> None:
         self._cache = cache
         self._queue = queue
+        self._awake = awake
+
+    def wake(self) -> None:
+        """Put every FinetuneJob into the queue, and from now on those that something happens to.
+
+        A standby's cache follows the cluster, but nobody works at its queue.
+        """
+        self._awake = True
+        everybody = self._cache.keys()
+        for key in everybody:
+            self._queue.add(key)
 
     def take(self, resource: Resource, raw: Raw) -> bool:
         """Take over an object; what is already known wakes nobody and returns False."""
@@ -44,5 +55,5 @@ class Intake:
         return known
 
     def _wake(self, key: Key | None) -> None:
-        if key is not None:
+        if key is not None and self._awake:
             self._queue.add(key)

@@ -9,6 +9,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from finetune_api.names import MANAGER
 from finetune_operator.cache import Cache
 
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60)
@@ -52,6 +53,9 @@ class Metrics:
         self._gpu_seconds = Counter(
             "finetune_gpu_seconds", "GPU seconds of ended attempts", ["namespace", "outcome"], registry=registry
         )
+        self._leader = Gauge(
+            "leader_election_master_status", "1 while this replica acts, else 0", ["name"], registry=registry
+        ).labels(name=MANAGER)
         self._finished = Counter("finetune_jobs_finished", "Jobs that ended", ["phase", "reason"], registry=registry)
 
     def added(self, depth: int) -> None:
@@ -76,6 +80,10 @@ class Metrics:
     def requested(self, method: str, status: int) -> None:
         """A request to the API server was answered; status 0 where it was not."""
         self._requests.labels(method=method, code=str(status) if status else "<error>").inc()
+
+    def leads(self, holds: bool) -> None:
+        """The replica began to act, or ceased to."""
+        self._leader.set(int(holds))
 
     def drifted(self, objects: int) -> None:
         """A comparison of the cache with the cluster ended."""

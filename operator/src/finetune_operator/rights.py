@@ -5,6 +5,7 @@ easier to find.
 """
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,9 @@ KUEUE: Final = (
 )
 """Needed as well by an operator that works with Kueue."""
 
+LEASE: Final = Right(group="coordination.k8s.io", resource="leases", verbs=("get", "create", "update"))
+"""Needed in the namespace of the Lease, and there alone."""
+
 NODES: Final = Right(group="", resource="nodes", verbs=("list",))
 """Not needed: without it, the memory of GPUs is known from the setting `gpu_memory` only."""
 
@@ -56,8 +60,7 @@ async def check(cluster: Cluster, settings: Settings) -> None:
     """
     if not await cluster.serves("finetunejobs"):
         raise StartupError(f"the cluster does not serve {PLURAL}.{GROUP} ({API_VERSION}): install the CRD first")
-    rights = (*RIGHTS, *KUEUE) if settings.kueue else RIGHTS
-    wanted = [(namespace, right, verb) for namespace in _scopes(settings) for right in rights for verb in right.verbs]
+    wanted = [(namespace, right, verb) for namespace, right in _needed(settings) for verb in right.verbs]
     granted = await asyncio.gather(
         *(cluster.may(verb, right.group, right.resource, namespace) for namespace, right, verb in wanted)
     )
@@ -66,8 +69,13 @@ async def check(cluster: Cluster, settings: Settings) -> None:
         raise StartupError("the service account lacks rights: " + "; ".join(missing))
 
 
-def _scopes(settings: Settings) -> tuple[str | None, ...]:
-    return settings.namespaces or (None,)
+def _needed(settings: Settings) -> Iterator[tuple[str | None, Right]]:
+    """Rights, each with the namespace that it is needed in; None for all."""
+    for namespace in settings.namespaces or (None,):
+        for right in (*RIGHTS, *KUEUE) if settings.kueue else RIGHTS:
+            yield namespace, right
+    if settings.lease is not None:
+        yield settings.lease[0], LEASE
 
 
 def _describe(namespace: str | None, right: Right, verb: str) -> str:

@@ -30,10 +30,18 @@ def _truth(text: str) -> bool:
     return words[text.lower()]
 
 
+def _place(text: str) -> tuple[str, str] | None:
+    namespace, _, name = text.partition("/")
+    if text and not (namespace and name):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form namespace/name")
+    return (namespace, name) if text else None
+
+
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "namespaces": _names,
     "gpu_memory": _amounts,
     "kueue": _truth,
+    "lease": _place,
 }
 """Of settings whose type does not parse its own text."""
 
@@ -57,6 +65,9 @@ class Settings:
     queue_seconds: float = _flag("shortest time between two looks at a job's place in its queue; 0 for none", 30.0)
     gpu_memory: tuple[tuple[str, int], ...] = _flag(
         "memory of one GPU by resource, nvidia.com/gpu=80Gi,...; else node labels tell, where nodes may be listed", ()
+    )
+    lease: tuple[str, str] | None = _flag(
+        "namespace/name of the Lease by which several operators agree on who acts; empty for one that is alone", None
     )
     workers: int = _flag("FinetuneJobs reconciled at the same time", 16)
     requests_per_second: float = _flag("requests to the API server a second, with bursts of two seconds' worth", 200.0)

@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Final
 
-from finetune_operator.errors import ClusterError
+from finetune_operator.errors import ClusterError, LeadershipLostError
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Key, MalformedStatusError
 from finetune_operator.queue import WorkQueue
@@ -27,6 +27,9 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, metrics: Metrics) 
         except ClusterError as error:
             _log.warning("will try again", extra={"job": key, "cause": str(error)})
             _failed(queue, key, metrics, started)
+        except LeadershipLostError:
+            # Not of this job: whoever runs the workers ends the process.
+            raise
         except Exception:
             _log.exception("fault of the operator", extra={"job": key})
             _failed(queue, key, metrics, started)
