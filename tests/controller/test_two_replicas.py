@@ -75,6 +75,7 @@ def test_a_leader_that_is_asked_to_stop_is_followed_at_once(team: Kubectl, pair:
     assert run_to_completion(team)["phase"] == "Complete"
 
 
+@pytest.mark.slow(name="replicas", minutes=2)
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_leader_struck_amid_its_work_is_replaced_within_20_seconds_without_double_or_loss(
     team: Kubectl, pair: Pair, blow: signal.Signals

@@ -71,7 +71,7 @@ class OperatorProcess:
     def ended(self) -> int:
         """Its exit status, once it has ended."""
         assert self.process is not None
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=READY_SECONDS)
 
     def leads(self) -> bool:
         """Whether it is the one that acts."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from finetune_operator import handlers, logs, rights, web
+from finetune_operator import definition, handlers, logs, rights, web
 from finetune_operator.cache import Cache
 from finetune_operator.cluster import Cluster, connection, load_configuration
 from finetune_operator.election import Alone, Candidate, Election, identity
@@ -87,6 +87,7 @@ async def _operate(settings: Settings) -> None:
                 metrics=metrics,
             )
         )
+        await definition.check(cluster)
         await rights.check(cluster, settings)
         gpu_memory = GpuMemory(cluster, settings)
         await gpu_memory.load()

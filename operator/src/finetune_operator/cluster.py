@@ -15,7 +15,7 @@ from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from finetune_api import API_VERSION, PLURAL
+from finetune_api import API_VERSION, KIND, PLURAL
 from finetune_api.names import SELECTOR
 from finetune_operator import workloads
 from finetune_operator.cache import Resource
@@ -213,6 +213,14 @@ class Cluster:
         if "resourceVersion" in metadata:
             return await self._json("PUT", f"{path}/{metadata['name']}", body=manifest)
         return await self._json("POST", path, body=manifest)
+
+    async def published_schema(self) -> Raw:
+        """The OpenAPI schema of a FinetuneJob; NotFoundError if the API server serves none."""
+        found = await self._json("GET", f"/openapi/v3/apis/{API_VERSION}")
+        for schema in found["components"]["schemas"].values():
+            if any(each["kind"] == KIND for each in schema.get("x-kubernetes-group-version-kind", ())):
+                return dict(schema)
+        raise NotFoundError(f"no schema of {KIND} is published")
 
     async def serves(self, resource: Resource) -> bool:
         """Whether the API server knows a resource in our version."""

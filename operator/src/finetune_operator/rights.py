@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from finetune_api import API_VERSION, GROUP, PLURAL
+from finetune_api import GROUP, PLURAL
 from finetune_operator.cluster import Cluster
 from finetune_operator.errors import StartupError
 from finetune_operator.settings import Settings
@@ -56,10 +56,8 @@ async def check(cluster: Cluster, settings: Settings) -> None:
     """Return if the operator can work here.
 
     Raises:
-        StartupError: the CRD or a right is missing.
+        StartupError: a right is missing.
     """
-    if not await cluster.serves("finetunejobs"):
-        raise StartupError(f"the cluster does not serve {PLURAL}.{GROUP} ({API_VERSION}): install the CRD first")
     wanted = [(namespace, right, verb) for namespace, right in _needed(settings) for verb in right.verbs]
     granted = await asyncio.gather(
         *(cluster.may(verb, right.group, right.resource, namespace) for namespace, right, verb in wanted)
