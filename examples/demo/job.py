@@ -52,11 +52,9 @@ def _upload_missing(storage: Storage, directory: Path, prefix: str) -> int:
 def install_operator(target: Target, console: Console, values: Mapping[str, str] | None = None) -> None:
     """The chart, by Helm, as a platform team would; `values` are further ones, true, false or a number among them."""
     console.rule("[bold]3  The operator, by Helm")
-    repository, _, tag = target.operator_image.rpartition(":")
     settings = {
-        "image.repository": repository,
-        "image.tag": tag,
-        "trainer.image": target.trainer_image,
+        **_image("image", target.operator_image),
+        **_image("trainer.image", target.trainer_image),
         # Two cores have to do for everything here; small data is checked in seconds all the same.
         "preflight.cpu": "500m",
     }
@@ -72,6 +70,11 @@ def install_operator(target: Target, console: Console, values: Mapping[str, str]
     crd = "crd/finetunejobs.finetune.dev"
     target.kubectl.run("wait", "--for=condition=Established", crd, "--timeout=60s")
     console.print(f"  operator {target.operator_image}\n  trainer  {target.trainer_image}")
+
+
+def _image(value: str, reference: str) -> dict[str, str]:
+    repository, _, tag = reference.rpartition(":")
+    return {f"{value}.repository": repository, f"{value}.tag": tag}
 
 
 def _clear_interrupted_release(target: Target) -> None:

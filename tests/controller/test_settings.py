@@ -64,3 +64,27 @@ def test_a_lease_without_namespace_or_name_is_refused_and_shown(wrong: str, caps
     with pytest.raises(SystemExit):
         read_settings(["--trainer-image", "i", "--lease", wrong], {})
     assert f"--lease: {wrong!r} is not of the form namespace/name" in capsys.readouterr().err
+
+
+def test_annotations_may_hold_any_sign() -> None:
+    settings = read_settings(["--trainer-image", "i", "--pod-annotations", '{"a": "b=c, \\"d\\" {e}"}'], {})
+    assert settings.pod_annotations == (("a", 'b=c, "d" {e}'),)
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong", "says"),
+    [
+        ("--pod-labels", "team=a", "'team=a' is no JSON object"),
+        ("--pod-labels", "[]", "'[]' is no JSON object"),
+        ("--https-proxy", "proxy:3128", "a proxy is http://host:port"),
+        ("--http-proxy", "http://me:hunter2@proxy:3128", "without user and password"),
+    ],
+)
+def test_what_would_reach_every_pod_is_checked(
+    flag: str, wrong: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--trainer-image", "i", flag, wrong], {})
+    told = capsys.readouterr().err
+    assert says in told
+    assert "hunter2" not in told

@@ -1,6 +1,7 @@
 """The operator's settings: read once from flags or environment, frozen, and passed to whoever needs them."""
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -23,6 +24,21 @@ def _amounts(text: str) -> tuple[tuple[str, int], ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form nvidia.com/gpu=80Gi,...: {error}") from error
 
 
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """JSON, because the value of an annotation may hold any sign."""
+    try:
+        return tuple((name, str(value)) for name, value in json.loads(text).items())
+    except (ValueError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object") from error
+
+
+def _proxy(text: str) -> str:
+    """A proxy's URL; it stands in every pod, where whoever may look at pods would read a password in it."""
+    if text and ("@" in text or not text.startswith(("http://", "https://"))):
+        raise argparse.ArgumentTypeError("a proxy is http://host:port or https://host:port, without user and password")
+    return text
+
+
 def _truth(text: str) -> bool:
     words = {"true": True, "false": False}
     if text.lower() not in words:
@@ -42,6 +58,11 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "gpu_memory": _amounts,
     "kueue": _truth,
     "lease": _place,
+    "image_pull_secrets": _names,
+    "pod_labels": _pairs,
+    "pod_annotations": _pairs,
+    "http_proxy": _proxy,
+    "https_proxy": _proxy,
 }
 """Of settings whose type does not parse its own text."""
 
@@ -56,6 +77,14 @@ class Settings:
     """What a platform team can choose when it installs the operator."""
 
     trainer_image: str = _flag("image of preflight and training pods; name@sha256:... pins it for good")
+    image_pull_secrets: tuple[str, ...] = _flag("Secrets in each job's namespace to pull the trainer image with", ())
+    pod_labels: tuple[tuple[str, str], ...] = _flag("labels of preflight and training pods, as JSON", ())
+    pod_annotations: tuple[tuple[str, str], ...] = _flag("annotations of preflight and training pods, as JSON", ())
+    http_proxy: str = _flag("proxy of preflight and training pods for http://", "")
+    https_proxy: str = _flag("proxy of preflight and training pods for https://", "")
+    no_proxy: str = _flag("hosts that preflight and training pods reach without the proxy, separated by commas", "")
+    ca_config_map: str = _flag("ConfigMap in each job's namespace with the CA for S3, where the job names none", "")
+    ca_key: str = _flag("key of the CA in ca_config_map", "ca.crt")
     namespaces: tuple[str, ...] = _flag("namespaces to serve, separated by commas; empty for the whole cluster", ())
     preflight_cpu: str = _flag("CPU of a preflight pod; tokenizing large data takes one core and more", "1")
     preflight_memory: str = _flag("memory of a preflight pod, of which streaming data takes at most 1 GB", "2Gi")

@@ -30,6 +30,7 @@ from finetune_operator.manifests.grace import LEAST_SECONDS, grace_seconds
 from finetune_operator.manifests.labels import handed_down
 from finetune_operator.manifests.owner import owner_reference
 from finetune_operator.manifests.placement import placement, pod_annotations
+from finetune_operator.manifests.platform import pod_metadata
 from finetune_operator.manifests.pod import pod_spec
 from finetune_operator.observe import FinetuneJob
 from finetune_operator.settings import Settings
@@ -80,7 +81,13 @@ def child_job(
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules() if nodes == 1 else failure_rules_together()},
             "template": _template(
-                kind, spec.scheduling, labels, pod | _subdomain(job, nodes), queued=bool(queue), avoided=avoided
+                kind,
+                spec.scheduling,
+                labels,
+                pod | _subdomain(job, nodes),
+                settings,
+                queued=bool(queue),
+                avoided=avoided,
             ),
         },
     }
@@ -92,13 +99,20 @@ def _annotations(kind: Kind, wanted: Scheduling, avoided: Sequence[str]) -> dict
 
 
 def _template(
-    kind: Kind, wanted: Scheduling, labels: dict[str, str], pod: Manifest, *, queued: bool, avoided: Sequence[str]
+    kind: Kind,
+    wanted: Scheduling,
+    labels: dict[str, str],
+    pod: Manifest,
+    settings: Settings,
+    *,
+    queued: bool,
+    avoided: Sequence[str],
 ) -> Manifest:
     """Preflight and clean-up run anywhere; training where spec.scheduling says."""
     if kind != "train":
-        return {"metadata": {"labels": labels}, "spec": pod}
+        return {"metadata": pod_metadata(labels, {}, settings), "spec": pod}
     return {
-        "metadata": {"labels": labels, "annotations": pod_annotations(wanted, queued=queued)},
+        "metadata": pod_metadata(labels, pod_annotations(wanted, queued=queued), settings),
         "spec": avoiding({**pod, **placement(wanted, labels, queued=queued)}, avoided),
     }
 

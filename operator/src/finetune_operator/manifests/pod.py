@@ -9,6 +9,7 @@ from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.model import Storage
 from finetune_api.spec.resources import Gpus, Resources
+from finetune_operator.manifests.platform import authority, proxy_variables, pull_secrets
 from finetune_operator.settings import Settings
 
 Manifest = dict[str, Any]
@@ -34,7 +35,8 @@ def pod_spec(
     training = request.kind == "train"
     resources = _training_resources(spec) if training else _preflight_resources(settings)
     of_training = _training_volumes(spec.resources) if training else []
-    volumes, mounts = _volumes(spec.storage, resources[DISK], of_training)
+    read = _storage_volumes(spec.storage, settings)
+    volumes, mounts = _volumes(resources[DISK], of_training, read)
     pod: Manifest = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": grace_seconds,
@@ -47,7 +49,8 @@ def pod_spec(
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(request, image, resources, mounts)],
+        **pull_secrets(settings),
+        "containers": [_container(request, image, resources, mounts, settings)],
         "volumes": volumes,
     }
     if spec.storage.service_account_name is not None:
@@ -55,7 +58,9 @@ def pod_spec(
     return pod
 
 
-def _container(request: TrainerRequest, image: str, resources: Manifest, mounts: list[Manifest]) -> Manifest:
+def _container(
+    request: TrainerRequest, image: str, resources: Manifest, mounts: list[Manifest], settings: Settings
+) -> Manifest:
     return {
         "name": CONTAINER,
         "image": image,
@@ -64,6 +69,7 @@ def _container(request: TrainerRequest, image: str, resources: Manifest, mounts:
             {"name": ENVIRONMENT_VARIABLE, "value": request.model_dump_json(exclude_none=True)},
             # The root file system is read-only; libraries keep small files under HOME.
             {"name": "HOME", "value": "/tmp"},  # noqa: S108
+            *proxy_variables(settings),
         ],
         "resources": {"requests": resources, "limits": resources},
         "securityContext": {
@@ -107,26 +113,26 @@ def _training_volumes(wanted: Resources) -> list[Mounted]:
     return found
 
 
-def _volumes(storage: Storage, scratch: str, more: list[Mounted]) -> tuple[list[Manifest], list[Manifest]]:
+def _volumes(scratch: str, more: list[Mounted], read: list[Mounted]) -> tuple[list[Manifest], list[Manifest]]:
     written: list[Mounted] = [
         ({"name": "work", "emptyDir": {"sizeLimit": scratch}}, WORK_DIR),
         ({"name": "tmp", "emptyDir": {"sizeLimit": TEMPORARY_SIZE}}, "/tmp"),  # noqa: S108
         *more,
     ]
-    read = _storage_volumes(storage)
     mounts: list[Manifest] = [{"name": volume["name"], "mountPath": path} for volume, path in written]
     mounts += [{"name": volume["name"], "mountPath": path, "readOnly": True} for volume, path in read]
     return [volume for volume, _ in (*written, *read)], mounts
 
 
-def _storage_volumes(storage: Storage) -> list[Mounted]:
+def _storage_volumes(storage: Storage, settings: Settings) -> list[Mounted]:
     found: list[Mounted] = []
     if storage.credentials is not None:
         secret = {"secretName": storage.credentials.secret_name, "defaultMode": 0o440, "optional": False}
         found.append(({"name": "s3-credentials", "secret": secret}, CREDENTIALS_DIR))
-    if storage.ca_bundle is not None:
+    ca_bundle = authority(storage, settings)
+    if ca_bundle is not None:
         path = PurePosixPath(CA_FILE)
-        items = [{"key": storage.ca_bundle.key, "path": path.name}]
-        bundle = {"name": storage.ca_bundle.config_map_name, "items": items}
+        items = [{"key": ca_bundle.key, "path": path.name}]
+        bundle = {"name": ca_bundle.config_map_name, "items": items}
         found.append(({"name": "s3-ca", "configMap": bundle}, str(path.parent)))
     return found
