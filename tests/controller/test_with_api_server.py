@@ -9,7 +9,7 @@ import cluster_objects as o
 import pytest
 from api_server import AUDIT_LOG
 from audit import writes
-from kubectl import Kubectl
+from kubectl import Kubectl, difference
 from operator_process import OperatorProcess
 from played_job import (
     children,
@@ -26,6 +26,7 @@ from played_job import (
     until_phase,
 )
 
+from finetune_api import API_VERSION, KIND
 from finetune_api.names import MANAGER, SUSPENDED_BY
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 
@@ -83,6 +84,23 @@ def test_the_operators_bookkeeping_stays_off_users_objects(team: Kubectl, operat
     metadata = (team.get("ftj", o.NAME) or {})["metadata"]
     assert "finalizers" not in metadata
     assert set(metadata["annotations"]) == {"kubectl.kubernetes.io/last-applied-configuration"}
+
+
+def test_a_whole_life_leaves_nothing_that_a_gitops_tool_would_change(team: Kubectl, operator: OperatorProcess) -> None:
+    metadata = {"name": o.NAME, "namespace": team.namespace, "labels": {"app.kubernetes.io/instance": "fine-tunes"}}
+    # The deletion of the output asks for the one thing that the operator ever writes beside status: a finalizer.
+    spec = {**o.SPEC, "output": {**o.SPEC["output"], "onDelete": "delete"}}
+    manifest = json.dumps({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec})
+    team.run("apply", "--server-side", "--field-manager=argocd-controller", "-f", "-", stdin=manifest)
+    end(team, "preflight", 0, o.passed())
+    start(team, "train")
+    until_phase(team, "Running")
+    assert difference(team, manifest) == ""
+    end(team, "train", 0, o.trained())
+    until_phase(team, "Complete")
+    assert (team.get("ftj", o.NAME) or {})["metadata"]["finalizers"]
+    assert difference(team, manifest) == ""
+    assert difference(team, manifest.replace("fine-tunes", "changed"))
 
 
 def test_an_operator_killed_before_it_wrote_status_leaves_one_job_and_the_same_status(

@@ -21,7 +21,10 @@ from kubectl import Kubectl
 from localcluster.layout import cache_root
 
 TOKEN: Final = "administrator"
-CONTROLLERS: Final = "job-controller,garbage-collector-controller,ttl-after-finished-controller,namespace-controller"
+CONTROLLERS: Final = (
+    "job-controller,garbage-collector-controller,ttl-after-finished-controller,namespace-controller,"
+    "clusterrole-aggregation-controller"
+)
 START_SECONDS: Final = 120
 AUDIT_LOG: Final = "audit.log"
 """Beside the kubeconfig."""

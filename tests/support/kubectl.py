@@ -75,3 +75,19 @@ class Kubectl:
                 seen = self.run("describe", *explain.split()) if explain else ""
                 raise AssertionError(f"not within {timeout:g} s: {what}\n{seen}")
             time.sleep(interval)
+
+
+def difference(kubectl: Kubectl, manifests: str, *, manager: str = "argocd-controller") -> str:
+    """What a GitOps tool that applies on the server's side would change; empty if nothing.
+
+    Raises:
+        KubectlError: the server could not be asked, or takes the manifests not at all.
+    """
+    arguments = ("diff", "--server-side", f"--field-manager={manager}", "--force-conflicts", "-f", "-")
+    done = subprocess.run(
+        kubectl.command(*arguments), input=manifests, capture_output=True, text=True, timeout=120, check=False
+    )
+    # 1 says that there are differences.
+    if done.returncode > 1:
+        raise KubectlError(arguments, done.stderr)
+    return done.stdout
