@@ -79,7 +79,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """An API server of its own that knows this tree's FinetuneJobs; nothing in it runs pods."""
     with api_server(tmp_path_factory.mktemp("api-server")) as kubectl:
         kubectl.run("apply", "-f", str(ROOT / TARGETS[0]))
-        # Until the server has looked at it, there are no conditions, which `kubectl wait` takes for an error.
-        kubectl.run("wait", "--for=jsonpath={.status.conditions}", "crd/finetunejobs.finetune.dev", "--timeout=60s")
-        kubectl.run("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev", "--timeout=60s")
+        kubectl.established("crd/finetunejobs.finetune.dev")
         yield kubectl

@@ -82,4 +82,5 @@ def test_an_unknown_construct_raises_and_is_not_dropped(model: type[Contract]) -
 
 
 def test_the_definition_survives_helm_uninstall() -> None:
-    assert custom_resource_definition()["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    annotations = custom_resource_definition()["metadata"]["annotations"]
+    assert annotations == {"argocd.argoproj.io/sync-options": "Prune=false", "helm.sh/resource-policy": "keep"}

@@ -48,7 +48,7 @@ def test_a_running_job_comes_untouched_through_upgrade_rollback_uninstall_and_re
     bare_server: Kubectl, release: Release, previous: Path, tmp_path: Path
 ) -> None:
     release.upgrade(chart=previous)
-    bare_server.run("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
+    bare_server.established(f"crd/{CRD}")
     users = team(bare_server, "life-cycle")
     with release.operator(tmp_path):
         submit(users)

@@ -35,9 +35,7 @@ def queueing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubect
         # Too large for the annotation in which a plain `apply` keeps what it applied.
         kubectl.run("apply", "--server-side", "-f", "-", stdin=made)
         kubectl.run("apply", "-f", str(ROOT / TARGETS[0]))
-        for name in ("crd/workloads.kueue.x-k8s.io", "crd/finetunejobs.finetune.dev"):
-            kubectl.run("wait", "--for=jsonpath={.status.conditions}", name, "--timeout=60s")
-            kubectl.run("wait", "--for=condition=Established", name, "--timeout=60s")
+        kubectl.established("crd/workloads.kueue.x-k8s.io", "crd/finetunejobs.finetune.dev")
         yield kubectl
 
 

@@ -62,6 +62,12 @@ class Kubectl:
         found = self.get(*arguments)
         return found["items"] if found else []
 
+    def established(self, *definitions: str) -> None:
+        """Wait until the server serves custom resource definitions: `crd/NAME`, or `-f` and a file."""
+        # Until the server has looked at one, there are no conditions, which `kubectl wait` takes for an error.
+        self.run("wait", "--for=jsonpath={.status.conditions}", *definitions, "--timeout=60s")
+        self.run("wait", "--for=condition=Established", *definitions, "--timeout=60s")
+
     def wait(
         self, what: str, reached: Callable[[], Any], *, timeout: float = 300, interval: float = 1, explain: str = ""
     ) -> Any:

@@ -64,8 +64,8 @@ def custom_resource_definition() -> Schema:
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": f"{PLURAL}.{GROUP}",
-            # Uninstalling the chart must not delete the jobs of every team with the definition.
-            "annotations": {"helm.sh/resource-policy": "keep"},
+            # Uninstalling the chart, or leaving the definition out of it, must not delete every team's jobs with it.
+            "annotations": {"argocd.argoproj.io/sync-options": "Prune=false", "helm.sh/resource-policy": "keep"},
         },
         "spec": {
             "group": GROUP,
