@@ -39,7 +39,8 @@ def test_lint_is_strict_clean() -> None:
 
 
 def test_two_renderings_are_the_same_bytes() -> None:
-    first, second = (template().stdout for _ in range(2))
+    first, second = (helm("template", "release", str(CHART)).stdout for _ in range(2))
+    assert first
     assert first == second
     for path in (CHART / "templates").rglob("*"):
         # What depends on a cluster, the time or chance renders otherwise where Argo CD renders.
@@ -197,9 +198,33 @@ def test_the_test_pod_has_no_identity_and_is_selected_by_nothing_of_the_operator
     assert not selector.items() <= pod["metadata"]["labels"].items()
 
 
-def test_there_is_never_a_second_operator() -> None:
-    deployment = one("Deployment")["spec"]
-    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+def test_one_replica_has_no_budget_that_would_hold_its_node() -> None:
+    assert [item for item in render() if item["kind"] == "PodDisruptionBudget"] == []
+    assert "topologySpreadConstraints" not in operator_pod()
+
+
+def test_several_replicas_are_spread_and_drained_one_at_a_time() -> None:
+    several = ("--set", "replicas=3")
+    deployment = one("Deployment", *several)["spec"]
+    assert deployment["replicas"] == 3
+    pods = {"matchLabels": deployment["selector"]["matchLabels"]}
+    budget = one("PodDisruptionBudget", *several)["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, pods)
+    spread = operator_pod(*several)["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    # A cluster of one node, or one zone, takes them all the same.
+    assert all((each["labelSelector"], each["whenUnsatisfiable"]) == (pods, "ScheduleAnyway") for each in spread)
+
+
+def test_spread_and_budget_can_be_left_to_somebody_else() -> None:
+    options = ("--set", "replicas=2", "--set", "podDisruptionBudget.enabled=false", "--set-json", "topologySpread=[]")
+    assert [item for item in render(*options) if item["kind"] == "PodDisruptionBudget"] == []
+    assert "topologySpreadConstraints" not in operator_pod(*options)
+
+
+def test_an_upgrade_starts_the_new_operator_before_the_old_one_stops() -> None:
+    strategy = one("Deployment")["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 def images(*options: str) -> set[str]:
@@ -273,6 +298,9 @@ def test_where_the_operator_pod_runs_is_the_platforms_choice() -> None:
         ("caBundle.key=", "/caBundle/key"),
         ("rbac.aggregate=perhaps", "/rbac/aggregate"),
         ("priorityClassName=High", "/priorityClassName"),
+        ("replicas=-1", "'/replicas': minimum: got -1, want 0"),
+        ("podDisruptionBudget.enabled=1", "'/podDisruptionBudget/enabled': got number, want boolean"),
+        ("topologySpread={a,a}", "/topologySpread"),
         ("logLevel=loud", "logLevel"),
         ("image.digest=latest", "digest"),
         ("crds.enabled=maybe", "enabled"),

@@ -11,8 +11,9 @@ from typing import Any
 
 import cluster_objects as o
 import pytest
-from helm_release import OPERATOR, Release, account
+from helm_release import OPERATOR, Release
 from kubectl import Kubectl, difference
+from operator_account import as_account
 from played_job import children, end, settled, start, submit, until_phase
 from rendered_chart import CHART
 
@@ -31,8 +32,11 @@ def team(server: Kubectl, name: str) -> Kubectl:
 def looks(release: Release, folder: Path) -> None:
     """Let the operator of the release as it is now look at every job, with no right missing."""
     with release.operator(folder) as operator:
+        release.kubectl.wait("it acts", operator.leads, timeout=30, interval=0.2)
         settled(release.kubectl)
         assert "forbidden" not in operator.log()
+        # Killed, it would leave the Lease held, and the next one waiting.
+        assert operator.ask_to_stop() == 0
 
 
 def kept(team: Kubectl) -> Any:
@@ -50,11 +54,12 @@ def test_a_running_job_comes_untouched_through_upgrade_rollback_uninstall_and_re
     release.upgrade(chart=previous)
     bare_server.established(f"crd/{CRD}")
     users = team(bare_server, "life-cycle")
-    with release.operator(tmp_path):
+    with release.operator(tmp_path) as operator:
         submit(users)
         end(users, "preflight", 0, o.passed())
         start(users, "train")
         until_phase(users, "Running")
+        operator.ask_to_stop()
     before = kept(users)
     release.upgrade("--set", "settings.workers=3")
     looks(release, tmp_path)
@@ -138,7 +143,7 @@ def test_whoever_may_write_into_two_namespaces_only_can_install_there(
             "create", "role", "granting", "--verb=escalate,bind", "--resource=roles.rbac.authorization.k8s.io"
         )
         namespace.run("create", "rolebinding", "granting", "--role=granting", installer)
-    modest = Release(account(system, "installer", tmp_path))
+    modest = Release(as_account(system, "installer", tmp_path))
     modest.upgrade(
         "--set", "settings.namespaces={modest-team}", "--set", "rbac.aggregate=false", "--set", "crds.enabled=false"
     )  # fmt: skip

@@ -1,14 +1,11 @@
 """The chart as a Helm release on a real API server, and the operator with the account and settings of the release."""
 
-import json
-import re
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
 from kubectl import Kubectl
+from operator_account import as_account
 from operator_process import OperatorProcess
 from rendered_chart import CHART
 
@@ -58,14 +55,4 @@ class Release:
         told = {name.removeprefix(ENVIRONMENT_PREFIX): value for name, value in self.environment().items()}
         told.pop("PORT")
         flags = [part for name, value in told.items() for part in (f"--{name.lower().replace('_', '-')}", value)]
-        return OperatorProcess(account(self.kubectl, OPERATOR, folder), folder / "operator.log", *flags)
-
-
-def account(kubectl: Kubectl, name: str, folder: Path) -> Kubectl:
-    """kubectl as a service account of the namespace."""
-    assert kubectl.kubeconfig is not None
-    config: dict[str, Any] = yaml.safe_load(kubectl.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": kubectl.run("create", "token", name).strip()}
-    path = folder / f"{re.sub('[^a-z]', '-', name)}.kubeconfig"
-    path.write_text(json.dumps(config))
-    return replace(kubectl, kubeconfig=path)
+        return OperatorProcess(as_account(self.kubectl, OPERATOR, folder), folder / "operator.log", *flags)

@@ -25,9 +25,14 @@ def identity(team: Kubectl, rights: Sequence[Right], folder: Path, account: str 
         {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": rules},
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "roleRef": role, "subjects": [subject]},
     )
-    assert team.kubeconfig is not None
-    config = yaml.safe_load(team.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": team.run("create", "token", account).strip()}
+    return as_account(team, account, folder)
+
+
+def as_account(kubectl: Kubectl, account: str, folder: Path) -> Kubectl:
+    """kubectl as a service account of the namespace."""
+    assert kubectl.kubeconfig is not None
+    config = yaml.safe_load(kubectl.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": kubectl.run("create", "token", account).strip()}
     path = folder / f"kubeconfig-{account}"
     path.write_text(json.dumps(config))
-    return replace(team, kubeconfig=path)
+    return replace(kubectl, kubeconfig=path)

@@ -1,6 +1,7 @@
 """What Helm makes of the chart, parsed; no cluster is asked."""
 
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +20,9 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@cache
 def template(*options: str) -> subprocess.CompletedProcess[str]:
-    """`helm template` of the chart."""
+    """`helm template` of the chart; asked again with the same options, what it said the first time."""
     return helm("template", "release", str(CHART), "--namespace", "system", *options)
 
 
