@@ -125,6 +125,7 @@ def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
             "podLabels": {"cost": "research", "billed": "true"},
             "podAnnotations": {"sidecar.istio.io/inject": "false", "odd": 'a=b, "c" {d}'},
         },
+        "fixedUser": False,
         "proxy": {"httpProxy": "http://proxy:3128", "httpsProxy": "https://proxy:3129/", "noProxy": ".svc,10.0.0.0/8"},
         "caBundle": {"configMapName": "platform-ca", "key": "bundle.pem"},
         "preflight": {"cpu": "500m", "memory": "3Gi", "scratch": "1Ti", "queue": "checks"},
@@ -149,6 +150,7 @@ def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
         image_pull_secrets=("registry", "mirror"),
         pod_labels=(("billed", "true"), ("cost", "research")),
         pod_annotations=(("odd", 'a=b, "c" {d}'), ("sidecar.istio.io/inject", "false")),
+        fixed_user=False,
         http_proxy="http://proxy:3128",
         https_proxy="https://proxy:3129/",
         no_proxy=".svc,10.0.0.0/8",
@@ -189,6 +191,13 @@ def test_every_pod_of_the_chart_is_restricted(kind: str) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+@pytest.mark.parametrize("kind", ["operator", "test"])
+def test_the_cluster_may_choose_the_user(kind: str) -> None:
+    options = ("--set", "fixedUser=false")
+    pod = operator_pod(*options) if kind == "operator" else one("Pod", *options)["spec"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def test_the_test_pod_has_no_identity_and_is_selected_by_nothing_of_the_operators() -> None:

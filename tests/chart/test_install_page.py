@@ -79,6 +79,7 @@ SAMPLES = {
     "httpsProxy": '"http://proxy:3128"',
     "enabled": "true",
     "replicas": "2",
+    "fixedUser": "false",
     "nodes": "true",
 }
 """What the schema takes for values by these names; for all others a word."""
@@ -86,7 +87,7 @@ SAMPLES = {
 
 def test_every_value_that_the_page_names_is_there() -> None:
     table = PAGE.read_text().split("| you have | set |")[1].split("\n\n")[0]
-    named = re.findall(r"`((?:\w+\.)*\w+)(?:: 2)?`", table)
+    named = re.findall(r"`((?:\w+\.)*\w+)(?:: \w+)?`", table)
     assert len(named) > 8
     options = [f"{value}={SAMPLES.get(value.rpartition('.')[2], chr(34) + 'word' + chr(34))}" for value in named]
     assert render(*[part for option in options for part in ("--set-json", option)])

@@ -65,3 +65,10 @@ def test_labels_and_annotations_are_added_to_our_own(kind: Kind) -> None:
     assert noted["annotations"] == {
         "sidecar.istio.io/inject": "false", "karpenter.sh/do-not-disrupt": "false", **own
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cluster_may_choose_the_user_who_is_never_root(kind: Kind) -> None:
+    assert template(kind)["spec"]["securityContext"]["runAsUser"] == 65532
+    chosen = template(kind, fixed_user=False)["spec"]["securityContext"]
+    assert chosen == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}

@@ -57,6 +57,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "namespaces": _names,
     "gpu_memory": _amounts,
     "kueue": _truth,
+    "fixed_user": _truth,
     "lease": _place,
     "image_pull_secrets": _names,
     "pod_labels": _pairs,
@@ -80,6 +81,7 @@ class Settings:
     image_pull_secrets: tuple[str, ...] = _flag("Secrets in each job's namespace to pull the trainer image with", ())
     pod_labels: tuple[tuple[str, str], ...] = _flag("labels of preflight and training pods, as JSON", ())
     pod_annotations: tuple[tuple[str, str], ...] = _flag("annotations of preflight and training pods, as JSON", ())
+    fixed_user: bool = _flag("whether pods ask to run as user 65532; else the cluster gives them one", True)
     http_proxy: str = _flag("proxy of preflight and training pods for http://", "")
     https_proxy: str = _flag("proxy of preflight and training pods for https://", "")
     no_proxy: str = _flag("hosts that preflight and training pods reach without the proxy, separated by commas", "")

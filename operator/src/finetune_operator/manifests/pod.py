@@ -44,9 +44,7 @@ def pod_spec(
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
+            **({"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER} if settings.fixed_user else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **pull_secrets(settings),
