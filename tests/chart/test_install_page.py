@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "install.md"
 COMMANDS = shell_blocks(PAGE)
 
 pytestmark = pytest.mark.cluster
-long = pytest.mark.slow(name="chart life cycle", minutes=2)
+long = pytest.mark.slow(name="chart life cycle", minutes=3)
 
 
 def without_pods(commands: str) -> str:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CRD = "finetunejobs.finetune.dev"
 
 pytestmark = pytest.mark.cluster
-long = pytest.mark.slow(name="chart life cycle", minutes=2)
+long = pytest.mark.slow(name="chart life cycle", minutes=3)
 
 
 def team(server: Kubectl, name: str) -> Kubectl:
