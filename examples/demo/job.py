@@ -73,6 +73,10 @@ def install_operator(target: Target, console: Console, values: Mapping[str, str]
 
 
 def _image(value: str, reference: str) -> dict[str, str]:
+    """The chart's values for an image by tag, or by digest."""
+    repository, _, digest = reference.partition("@")
+    if digest:
+        return {f"{value}.repository": repository, f"{value}.digest": digest}
     repository, _, tag = reference.rpartition(":")
     return {f"{value}.repository": repository, f"{value}.tag": tag}
 
