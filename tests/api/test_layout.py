@@ -6,7 +6,7 @@ from finetune_api.layout import OutputLayout
 
 OUTPUT = "s3://team/jobs/tune/"
 
-# arguments of `of`; root, checkpoints, promoted.json, what neighbours share
+# arguments of `of`; root, checkpoints, promoted.json, prepared data
 LAYOUTS: dict[str, tuple[dict[str, str], tuple[str, str, str, str]]] = {
     "of the first run": (
         {},
@@ -14,7 +14,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], tuple[str, str, str, str]]] = {
             "s3://team/jobs/tune",
             "s3://team/jobs/tune/checkpoints/",
             "s3://team/jobs/tune/promoted.json",
-            "s3://team/jobs",
+            "s3://team/jobs/.prepared/",
         ),
     ),
     "of a named run": (
@@ -23,7 +23,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], tuple[str, str, str, str]]] = {
             "s3://team/jobs/tune/reruns/b",
             "s3://team/jobs/tune/reruns/b/checkpoints/",
             "s3://team/jobs/tune/promoted.json",
-            "s3://team/jobs",
+            "s3://team/jobs/.prepared/",
         ),
     ),
     "of a named run with other places": (
@@ -32,7 +32,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], tuple[str, str, str, str]]] = {
             "s3://team/jobs/tune/reruns/b",
             "s3://fast/tune/reruns/b/checkpoints/",
             "s3://team/serve/promoted.json",
-            "s3://team/jobs",
+            "s3://team/jobs/.prepared/",
         ),
     ),
 }
@@ -41,4 +41,4 @@ LAYOUTS: dict[str, tuple[dict[str, str], tuple[str, str, str, str]]] = {
 @pytest.mark.parametrize(("where", "expected"), LAYOUTS.values(), ids=LAYOUTS)
 def test_layout(where: dict[str, str], expected: tuple[str, str, str, str]) -> None:
     layout = OutputLayout.of(OUTPUT, **where)  # type: ignore[arg-type]
-    assert (layout.root, layout.checkpoints, layout.promoted, layout.neighbours) == expected
+    assert (layout.root, layout.checkpoints, layout.promoted, layout.prepared_stores) == expected

@@ -7,6 +7,7 @@ import pytest
 from scenarios import NOW, TRAIN, TRAINED, VALIDATED, Known, Scenario, check, decide_again, decision
 
 from finetune_operator import clock
+from finetune_operator.admin import Admin
 
 
 def hours(count: float) -> o.Raw:
@@ -39,6 +40,25 @@ SCENARIOS = {
         reason="RunTimeExceeded",
         actions=("suspend train",),
         says="waiting for the pod to save its state",
+    ),
+    "the platform team's bound holds where the job has none or a larger one": Scenario(
+        spec=hours(2),
+        status=VALIDATED,
+        admin=Admin(max_run_seconds=900),
+        jobs=(TRAIN,),
+        pods=(RUNNING,),
+        phase="Running",
+        reason="RunTimeExceeded",
+        actions=("suspend train",),
+    ),
+    "the end by the platform team's bound names its setting": Scenario(
+        status=run_before(3000),
+        admin=Admin(max_run_seconds=3600),
+        jobs=(o.child_job("train", status={"failed": 1}),),
+        pods=(o.ended("train", 75, name="a"),),
+        phase="Failed",
+        reason="RunTimeExceeded",
+        says="1h00m in all (admin.maxRunSeconds of the chart)",
     ),
     "earlier attempts count": Scenario(
         spec=hours(1),

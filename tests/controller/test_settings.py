@@ -1,5 +1,7 @@
 """Settings come from flags, then the environment, then defaults."""
 
+import json
+
 import pytest
 
 from finetune_operator.settings import ENVIRONMENT_PREFIX, Settings, read_settings
@@ -88,3 +90,25 @@ def test_what_would_reach_every_pod_is_checked(
     told = capsys.readouterr().err
     assert says in told
     assert "hunter2" not in told
+
+
+def test_admin_settings_are_read_from_json() -> None:
+    admin = {"allowedBuckets": ["s3://team-data/{namespace}"], "maxGpus": None, "defaults": {"queue": "gpus"}}
+    settings = read_settings(["--trainer-image", "i", "--kueue", "true", "--admin", json.dumps(admin)], {})
+    assert settings.admin.allowed_buckets == ("s3://team-data/{namespace}/",)
+    assert (settings.admin.max_gpus, settings.admin.defaults.queue) == (None, "gpus")
+
+
+@pytest.mark.parametrize(
+    ("admin", "says"),
+    [
+        ('{"maxGpu": 3}', "admin.maxGpu: Extra inputs are not permitted"),
+        ('{"defaults": {"endpoint": "ftp://x"}}', "admin.defaults.endpoint: String should match"),
+        ('{"defaults": {"queue": "gpus"}}', "set --kueue=true too"),
+        ("[", "admin: Invalid JSON"),
+    ],
+)
+def test_wrong_admin_settings_are_named(admin: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--trainer-image", "i", "--admin", admin], {})
+    assert says in capsys.readouterr().err

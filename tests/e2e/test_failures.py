@@ -30,7 +30,7 @@ def no_node(team: Team, name: str) -> dict[str, Any]:
 
 def no_storage(team: Team, name: str) -> dict[str, Any]:
     job = team.job(name)
-    job["spec"]["storage"] = {"endpoint": "http://127.0.0.1:9", "credentials": {"secretName": "s3-credentials"}}
+    job["spec"]["storage"] = {"endpoint": "http://nobody.invalid:9", "credentials": {"secretName": "s3-credentials"}}
     return job
 
 

@@ -11,6 +11,7 @@ from finetune_api.names import Kind
 from finetune_api.progress import Progress
 from finetune_operator import conditions
 from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetFinalizers, SetTtl, SuspendJob
+from finetune_operator.admin import Admin
 from finetune_operator.cache import Cache
 from finetune_operator.children import parse_job, parse_pod
 from finetune_operator.decide import Decision, decide
@@ -61,6 +62,8 @@ class Known:
     """In the queue, of training."""
     kueue: bool = True
     """Whether the operator works with Kueue."""
+    admin: Admin = field(default_factory=Admin)
+    """What the platform team allows."""
     refusals: dict[Kind, Refusal] = field(default_factory=dict)
     progress: Progress | None = None
     gpu_memory_bytes: int | None = None
@@ -110,7 +113,7 @@ def decision(known: Known) -> Decision:
         refusals=known.refusals,
     )
     job = parse_finetune_job(o.finetune_job(known.spec, known.status, **known.metadata))
-    return decide(job, observed, NOW, replace(SETTINGS, kueue=known.kueue))
+    return decide(job, observed, NOW, replace(SETTINGS, kueue=known.kueue, admin=known.admin))
 
 
 def decide_again(known: Known, first: Decision) -> Decision:

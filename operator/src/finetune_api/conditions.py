@@ -119,6 +119,8 @@ class Reason(StrEnum):
 
     INVALID_SPEC = "InvalidSpec"
     """The stored object does not fit the schema this operator knows."""
+    NOT_ALLOWED = "NotAllowed"
+    """The job asks for something that the platform team's settings, or rules that always hold, do not allow."""
     NAME_COLLISION = "NameCollision"
     """A Job with the child's name exists and belongs to somebody else."""
     REPORT_LOST = "ReportLost"

@@ -83,11 +83,11 @@ class OutputLayout:
         return f"{self.root}/quarantine.jsonl"
 
     @property
-    def neighbours(self) -> str:
-        """Prefix that outputs side by side share: the folder that the output lies in, or else the output itself."""
+    def prepared_stores(self) -> str:
+        """Prefix of prepared data that outputs side by side share: in their folder, or of an only one in itself."""
         bucket, _, key = self.output_root.removeprefix("s3://").partition("/")
         folder = key.rpartition("/")[0]
-        return f"s3://{bucket}/{folder}" if folder else self.output_root
+        return f"s3://{bucket}/{folder}/.prepared/" if folder else f"{self.output_root}/.prepared/"
 
     @property
     def epochs(self) -> str:

@@ -35,6 +35,8 @@ class Decision:
 
 def decide(job: FinetuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """What follows from what is known."""
+    if job.spec is not None:
+        job = replace(job, spec=settings.admin.completed(job.spec))
     if job.deleting:
         return _leave(job, observed, now, settings)
     if held := release.hold(job):
@@ -89,7 +91,9 @@ def _next_step(job: FinetuneJob, spec: FinetuneJobSpec, observed: Observed, now:
         step = _from_the_start(job, spec, observed, now, settings)
     if spec.suspend:
         return suspend.stop(step, observed)
-    return run_time.bound(deadline.bound(step, job, spec.limits, now), job, spec, observed, now)
+    return run_time.bound(
+        deadline.bound(step, job, spec.limits, now), job, spec, observed=observed, now=now, admin=settings.admin
+    )
 
 
 def _from_the_start(

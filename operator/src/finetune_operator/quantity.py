@@ -4,10 +4,11 @@ import re
 from typing import Final
 
 _FACTORS: Final = {
+    "m": 0.001,
     **dict(zip(("", "k", "M", "G", "T"), (1000**power for power in range(5)), strict=True)),
     **dict(zip(("Ki", "Mi", "Gi", "Ti"), (1024**power for power in range(1, 5)), strict=True)),
 }
-_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(|k|M|G|T|Ki|Mi|Gi|Ti)")
+_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(|m|k|M|G|T|Ki|Mi|Gi|Ti)")
 _READABLE: Final = ("Ti", "Gi", "Mi", "Ki")
 
 

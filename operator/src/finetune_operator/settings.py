@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from finetune_operator import quantity
+from finetune_operator.admin import Admin
 
 ENVIRONMENT_PREFIX: Final = "FINETUNE_OPERATOR_"
 
@@ -39,6 +42,15 @@ def _proxy(text: str) -> str:
     return text
 
 
+def _admin(text: str) -> Admin:
+    try:
+        return Admin.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(["admin", *map(str, fault["loc"])])
+        raise argparse.ArgumentTypeError(f"{where}: {fault['msg']}") from error
+
+
 def _truth(text: str) -> bool:
     words = {"true": True, "false": False}
     if text.lower() not in words:
@@ -64,6 +76,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "pod_annotations": _pairs,
     "http_proxy": _proxy,
     "https_proxy": _proxy,
+    "admin": _admin,
 }
 """Of settings whose type does not parse its own text."""
 
@@ -100,6 +113,7 @@ class Settings:
     lease: tuple[str, str] | None = _flag(
         "namespace/name of the Lease by which several operators agree on who acts; empty for one that is alone", None
     )
+    admin: Admin = _flag("what jobs may ask for, and their defaults, as JSON (docs/admin.md)", Admin())  # noqa: RUF009
     workers: int = _flag("FinetuneJobs reconciled at the same time", 16)
     requests_per_second: float = _flag("requests to the API server a second, with bursts of two seconds' worth", 200.0)
     resync_seconds: float = _flag("seconds between comparisons of the cache with the cluster", 300.0)
@@ -115,6 +129,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     settings = Settings(**vars(parser.parse_args(arguments)))
     if settings.preflight_queue and not settings.kueue:
         parser.error("--preflight-queue names a queue of Kueue's: set --kueue=true too")
+    if settings.admin.defaults.queue and not settings.kueue:
+        parser.error("--admin defaults.queue names a queue of Kueue's: set --kueue=true too")
     return settings
 
 

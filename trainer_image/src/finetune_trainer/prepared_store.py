@@ -80,7 +80,7 @@ def store_key(spec: FinetuneJobSpec, data_digest: str, model_directory: Path, ma
 def store_root(context: Context) -> str:
     """Prefix of all stores that this job shares, ending in /."""
     own = context.request.spec.data.prepared_uri
-    return f"{own.rstrip('/')}/" if own else f"{context.layout.neighbours}/.prepared/"
+    return f"{own.rstrip('/')}/" if own else context.layout.prepared_stores
 
 
 def find_store(storage: Storage, uri: str) -> StoreManifest | None:

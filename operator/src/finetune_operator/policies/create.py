@@ -11,10 +11,10 @@ from finetune_operator.actions import CreateJob
 from finetune_operator.manifests.job import child_job, queue_of
 from finetune_operator.manifests.service import headless_service
 from finetune_operator.observe import FinetuneJob, Observed
-from finetune_operator.policies import refused
+from finetune_operator.policies import permission, refused
 from finetune_operator.queue_view import joining
 from finetune_operator.settings import Settings
-from finetune_operator.step import Step
+from finetune_operator.step import Step, failed
 
 
 def step(
@@ -28,6 +28,8 @@ def step(
     settings: Settings,
 ) -> Step:
     """Ask for the Job, and the job has `begun`; `validated` is what preflight found, None for preflight itself."""
+    if (reason := permission.denied(job.key.namespace, spec, settings.admin)) is not None:
+        return failed(reason)
     refusal = observed.refusals.get(kind)
     if refusal is not None:
         return refused.step(job, kind, refusal)

@@ -19,7 +19,7 @@ from finetune_operator.events import Milestone
 from finetune_operator.failures import failure_of
 from finetune_operator.manifests.job import child_job
 from finetune_operator.observe import Child, FinetuneJob, Observed, Refusal, RefusalKind
-from finetune_operator.policies import suspend
+from finetune_operator.policies import permission, suspend
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step
 
@@ -55,7 +55,7 @@ def step(job: FinetuneJob, observed: Observed, now: datetime, settings: Settings
     if FINALIZER not in job.finalizers:
         return Release()
     left = _seconds_left(job, now)
-    outcome = _outcome(job, job.spec, observed, left)
+    outcome = _outcome(job, job.spec, observed, left) or _not_allowed(job, observed, settings)
     if outcome is not None:
         return _let_go(job, observed, outcome)
     # What still writes is stopped first; its Job stays for Kubernetes, which would leave the pods behind for a while.
@@ -81,6 +81,14 @@ def _outcome(job: FinetuneJob, spec: FinetuneJobSpec | None, observed: Observed,
     if observed.cleanup is not None and observed.cleanup.job.failed:
         return _left(job, _why_failed(observed.cleanup))
     return _left(job, f"not done within {clock.duration(int(PATIENCE.total_seconds()))}") if left <= 0 else None
+
+
+def _not_allowed(job: FinetuneJob, observed: Observed, settings: Settings) -> Milestone | None:
+    """A job that may not be run may not remove anything either."""
+    if observed.cleanup is not None or job.spec is None:
+        return None
+    reason = permission.denied(job.key.namespace, job.spec, settings.admin)
+    return _left(job, reason.message) if reason is not None else None
 
 
 def _done(spec: FinetuneJobSpec, child: Child | None) -> Milestone | None:
