@@ -1,6 +1,7 @@
 """Child Jobs: a FinetuneJob in, the Job out, as pairs of files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def test_the_request_arrives_as_it_was_sent(case: str) -> None:
     request = TrainerRequest.model_validate_json(text)
     assert request.spec_digest == spec_digest(request.spec)
     assert json.loads(text)["spec"]["output"]["uri"] == "s3://out/tune"
+
+
+def expanded(value: str) -> str:
+    """What the kubelet makes of a variable's value (k8s.io/kubernetes/third_party/forked/golang/expansion)."""
+    return re.sub(r"\$(?:\$|\((?P<name>[^)]*)\))", lambda found: "$" if found["name"] is None else "EXPANDED", value)
+
+
+def test_nothing_in_a_spec_is_a_variable_to_the_kubelet() -> None:
+    system = "$(KUBERNETES_SERVICE_HOST) $$(HOME) $$ costs $5 $"
+    text = container(build({"data": {**o.SPEC["data"], "template": {"system": system}}}, "train"))["env"][0]["value"]
+    assert "EXPANDED" in expanded(system), "the trap is none"
+    request = TrainerRequest.model_validate_json(expanded(text))
+    assert request.spec.data.template.system == system
+    assert request.spec_digest == spec_digest(request.spec)
 
 
 def test_every_rule_is_in_the_failure_policy_or_left_to_the_retry_limit() -> None:

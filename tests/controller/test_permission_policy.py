@@ -73,6 +73,20 @@ CASES = {
     "nothing set restricts nothing": Case(spec=output("s3://anywhere/at-all")),
     **{f"never: {url}": Case(spec=endpoint(url), says=f"spec.storage.endpoint: {url} is an") for url in NEVER_STORAGE},
     **{f"whatever its name: {url}": Case(spec=endpoint(url)) for url in STORAGE},
+    "a bucket that makes a metadata service of a host": Case(
+        spec={
+            "storage": {"endpoint": "http://google.internal", "pathStyle": False},
+            "model": {"uri": "s3://metadata/computeMetadata"},
+        },
+        says="spec.storage.endpoint: http://google.internal is an address",
+    ),
+    "a bucket that makes an address whole": Case(
+        spec={"storage": {"endpoint": "http://169.254", "pathStyle": False}, **output("s3://169.254/latest")},
+        says="spec.storage.endpoint: http://169.254 is an address",
+    ),
+    "a bucket in the path makes no host": Case(
+        spec={"storage": {"endpoint": "http://google.internal"}, "model": {"uri": "s3://metadata/computeMetadata"}}
+    ),
     "a listed metadata address stays refused": Case(
         admin={"allowedEndpoints": ["http://169.254.169.254"]},
         spec=endpoint("http://169.254.169.254"),

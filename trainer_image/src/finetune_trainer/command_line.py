@@ -11,7 +11,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +36,8 @@ from finetune_trainer.verify import Sample, score_sample
 from finetune_trainer.watchdog import Pulse, Watchdog, end_process
 
 LOG: Final = logging.getLogger("finetune_trainer")
+_LONG_SECONDS: Final = 1800.0
+"""In which something has to move outside of training."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = _connect(options, stop, draft)
         if Place.here().count > 1:
             _import_libraries(stop)
-        with _watchdog(context, pulse, options) if options.command == "train" else nullcontext():
+        with _watchdog(context, pulse, options):
             report = _COMMANDS[options.command](context, options)
         code = ExitCode.SUCCESS
     except Exception as error:  # every failure must reach the user as a report
@@ -126,6 +127,9 @@ def _watchdog(context: Context, pulse: Pulse, options: argparse.Namespace) -> Wa
     """What ends a command that hangs; and as long as it does not, tells the launcher that it is alive."""
     message_path = None if options.command == "verify" else options.termination_message_path
     limit = 60 * context.request.spec.training.guards.stall_minutes
+    if options.command not in ("train", "verify"):
+        # The setting is about steps of training; a template that never ends is not to keep a pod for ever.
+        limit = max(limit, _LONG_SECONDS)
     return Watchdog(pulse, limit, _ender(context, message_path), on_look=show_life)
 
 
@@ -244,7 +248,7 @@ def _leave(report: TrainerReport, path: Path) -> None:
 
 
 def _restrain_libraries(work_dir: Path) -> None:
-    """Keep libraries from model hubs, from the read-only root, and from filling the log with progress bars."""
+    """Keep libraries from model hubs, the node's identity and the read-only root, and from filling the log."""
     os.environ.update(
         HF_HUB_OFFLINE="1",
         TRANSFORMERS_OFFLINE="1",
@@ -253,6 +257,8 @@ def _restrain_libraries(work_dir: Path) -> None:
         XDG_CACHE_HOME=str(work_dir / "cache"),
         TRANSFORMERS_VERBOSITY="error",
         TQDM_DISABLE="1",
+        # A job without an S3 identity of its own must not be given the node's.
+        AWS_EC2_METADATA_DISABLED="true",
     )
     warnings.simplefilter("ignore", FutureWarning)
 

@@ -17,7 +17,7 @@ from finetune_trainer.data.stream import DatasetFiles
 from finetune_trainer.errors import DataError, SettingsError
 from finetune_trainer.manifest import file_sha256
 from finetune_trainer.model_cache import cached_model
-from finetune_trainer.model_files import check_model_files
+from finetune_trainer.model_files import WEIGHTS_INDEX, check_model_files, check_weights_index
 from finetune_trainer.room import check_room
 from finetune_trainer.storage import Storage, StoredObject
 
@@ -25,11 +25,10 @@ _DESCRIPTION: Final = frozenset(
     {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
         "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
-        "spiece.model", "chat_template.jinja", "chat_template.json",
+        "spiece.model", "chat_template.jinja", "chat_template.json", WEIGHTS_INDEX,
     }
 )  # fmt: skip
 """Files that say what the model is; enough for the tokenizer."""
-_WEIGHTS: Final = (".safetensors", ".safetensors.index.json")
 
 SPLITS: Final = ("train", "validation", "test")
 
@@ -73,13 +72,14 @@ def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool, ca
             advice="Upload a Hugging Face model directory there, or correct the URI.",
         )
     check_model_files({item.name for item in present}, f"spec.model.uri: {prefix}")
-    wanted = [item for item in present if item.name in _DESCRIPTION or (weights and item.name.endswith(_WEIGHTS))]
+    wanted = [item for item in present if item.name in _DESCRIPTION or (weights and item.name.endswith(".safetensors"))]
     directory = work_dir / "model"
     if cache is not None:
         directory.symlink_to(cached_model(storage, wanted, cache))
     else:
         check_room(wanted, work_dir)
         storage.download(wanted, directory)
+    check_weights_index(directory, f"spec.model.uri: {prefix}")
     return directory
 
 

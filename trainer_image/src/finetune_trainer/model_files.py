@@ -4,14 +4,17 @@ Weights are safetensors or refused: a pickle runs code when it is read. Code tha
 """
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import SettingsError
 
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+WEIGHTS_INDEX: Final = "model.safetensors.index.json"
+"""Says which file holds which tensor."""
+_PICKLED: Final = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def check_model_files(names: Collection[str], model: str) -> None:
@@ -34,6 +37,28 @@ def check_model_files(names: Collection[str], model: str) -> None:
         raise model_invalid(
             f"{model} holds no tokenizer (tokenizer.json)",
             "save it beside the weights with tokenizer.save_pretrained(directory)",
+        )
+
+
+def check_weights_index(directory: Path, model: str) -> None:
+    """Check what the index of a local model directory, if it has one, names; `model` is how the user names it.
+
+    Transformers reads any file that stands there, wherever it lies, and takes one by another ending for a pickle.
+
+    Raises:
+        SettingsError: it names something else than safetensors files beside it.
+
+    """
+    path = directory / WEIGHTS_INDEX
+    try:
+        named = set(json.loads(path.read_bytes())["weight_map"].values()) if path.exists() else set()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise model_invalid(f"{model} has a broken {WEIGHTS_INDEX} ({first_line(error)})", "upload it anew") from None
+    strange = sorted(str(name) for name in named if not re.fullmatch(r"[^/\\]+\.safetensors", str(name)))
+    if strange:
+        raise model_invalid(
+            f"{model} has a {WEIGHTS_INDEX} that names {strange[0]!r}, which is no safetensors file beside it",
+            "save the model with model.save_pretrained(directory) of transformers and upload that",
         )
 
 

@@ -64,7 +64,7 @@ def _container(
         "image": image,
         "args": [request.kind],
         "env": [
-            {"name": ENVIRONMENT_VARIABLE, "value": request.model_dump_json(exclude_none=True)},
+            {"name": ENVIRONMENT_VARIABLE, "value": _literally(request.model_dump_json(exclude_none=True))},
             # The root file system is read-only; libraries keep small files under HOME.
             {"name": "HOME", "value": "/tmp"},  # noqa: S108
             *proxy_variables(settings),
@@ -79,6 +79,11 @@ def _container(
         "terminationMessagePolicy": "File",
         "volumeMounts": mounts,
     }
+
+
+def _literally(value: str) -> str:
+    """A variable's value that reaches the container as it is: the kubelet puts others' values for `$(NAME)` in it."""
+    return value.replace("$", "$$")
 
 
 def _training_resources(spec: FinetuneJobSpec) -> Manifest:

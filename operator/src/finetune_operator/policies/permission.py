@@ -28,6 +28,9 @@ _NOT_STORAGE: Final = re.compile(
 _METADATA: Final = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16")))
 """Alibaba's metadata service and Azure's WireServer, which lie in no reserved range."""
 
+_THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
+"""Means the pod itself, or nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Denial:
@@ -61,7 +64,7 @@ def denied(namespace: str, spec: FinetuneJobSpec, admin: Admin) -> FailureStatus
 def _unsafe(spec: FinetuneJobSpec) -> Iterator[_Denial]:
     """What no setting allows."""
     endpoint = spec.storage.endpoint
-    if endpoint is not None and _is_no_storage(urlsplit(endpoint).hostname or ""):
+    if endpoint is not None and any(map(_is_no_storage, _hosts(spec, endpoint))):
         why = f"{endpoint} is an address of the pod, the node, the cloud or the API server, never of a storage service"
         yield _Denial("spec.storage.endpoint", why, "Name the URL of an S3 service.")
     for use in _uses(spec):
@@ -70,13 +73,20 @@ def _unsafe(spec: FinetuneJobSpec) -> Iterator[_Denial]:
             yield _Denial(use.field, f"{use.uri} has a segment . or ..", "Write the path without . and .. segments.")
 
 
+def _hosts(spec: FinetuneJobSpec, endpoint: str) -> list[str]:
+    """Whom the job would talk to. A bucket in front of a host makes another one: `metadata` and `google.internal`."""
+    host = urlsplit(endpoint).hostname or ""
+    buckets = {use.uri.removeprefix("s3://").partition("/")[0] for use in _uses(spec)}
+    return [host] if spec.storage.path_style else [host, *(f"{bucket}.{host}" for bucket in sorted(buckets))]
+
+
 def _is_no_storage(host: str) -> bool:
     name = host.rstrip(".")
     if _NOT_STORAGE.fullmatch(name):
         return True
     address = _address(name)
     return address is not None and (
-        address.is_loopback or address.is_link_local or address.is_unspecified or address in _METADATA
+        address.is_loopback or address.is_link_local or address in _THIS_NETWORK or address in _METADATA
     )
 
 
