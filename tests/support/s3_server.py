@@ -1,6 +1,7 @@
-"""A real S3 server on loopback for the trainer's tests: SeaweedFS with two identities.
+"""A real S3 server on loopback for the trainer's tests: SeaweedFS with three identities.
 
-`team` may use the bucket `team` alone; `admin` may do everything, tests use it to prepare and to look.
+`team` may use the bucket `team` alone, `neighbour` its own prefix in the bucket `shared`; `admin` may do everything,
+tests use it to prepare and to look.
 """
 
 import json
@@ -23,9 +24,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 BUCKET: Final = "team"
 ADMIN: Final = ("admin-key", "admin-secret-8c1f")
 TEAM: Final = ("team-key", "team-secret-51d0")
-SECRETS: Final = (ADMIN[1], TEAM[1])
+NEIGHBOUR: Final = ("neighbour-key", "neighbour-secret-77aa")
+SECRETS: Final = (ADMIN[1], TEAM[1], NEIGHBOUR[1])
+SHARED: Final = "shared"
+"""A bucket in which every team has a prefix."""
 START_SECONDS: Final = 60
-TEAM_ACTIONS: Final = [f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging")]
+ACTIONS: Final = ("Read", "Write", "List", "Tagging")
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,10 @@ def running(home: Path) -> Iterator[S3Server]:
 def _command(home: Path, ports: list[int]) -> list[str]:
     config = home / "identities.json"
     config.write_text(json.dumps({"identities": [
-        {"name": "admin", "credentials": [_keys(ADMIN)], "actions": ["Admin", "Read", "Write", "List", "Tagging"]},
-        {"name": "team", "credentials": [_keys(TEAM)], "actions": TEAM_ACTIONS},
+        {"name": "admin", "credentials": [_keys(ADMIN)], "actions": ["Admin", *ACTIONS]},
+        {"name": "team", "credentials": [_keys(TEAM)], "actions": [f"{each}:{BUCKET}" for each in ACTIONS]},
+        {"name": "neighbour", "credentials": [_keys(NEIGHBOUR)],
+         "actions": [f"{each}:{SHARED}/neighbour/*" for each in ACTIONS]},
     ]}))  # fmt: skip
     (home / "data").mkdir()
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
