@@ -9,7 +9,6 @@ from api_server import api_server
 from helm_release import Release
 from kubectl import Kubectl
 
-
 TESTS = Path(__file__).parents[1]
 
 

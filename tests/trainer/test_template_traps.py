@@ -348,6 +348,14 @@ def test_a_template_cannot_leave_its_sandbox(source):
         encode(own(source), ONE)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_jinja_in_a_row_is_text(name, template):
+    written = "{{ 7 * 7 }} {% include '/etc/passwd' %} {# gone #} {{ messages.__class__ }}"
+    row = encode(dialogue_of(name, template), (Turn("user", written), Turn("assistant", written)))
+    assert decode(dialogue_of(name, template), row.token_ids).count(written) == 2
+
+
 @pytest.mark.parametrize("source", ["{% include '/etc/passwd' %}", "{% import '/etc/passwd' as x %}"])
 def test_a_template_cannot_read_files(source):
     assert "data.template.jinja refuses it" in str(refused(own(source), ONE))
