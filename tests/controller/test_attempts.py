@@ -9,7 +9,7 @@ from scenarios import NOW
 from finetune_api.progress import Progress
 from finetune_api.report import SavedCheckpoint
 from finetune_api.status import AttemptStatus
-from finetune_operator.attempts import merge
+from finetune_operator.attempts import merge, useful_gpu_seconds
 from finetune_operator.children import parse_job, parse_pod
 from finetune_operator.observe import Child
 
@@ -87,6 +87,22 @@ def test_without_a_checkpoint_all_is_lost_and_with_the_one_it_began_from_only_th
     killed = child(o.ended("train", 137))
     assert story(looked((RUNNING, line(9)), (killed, None))[0]) == (None, 9, None, 9)
     assert story(looked((RUNNING, line(9, resumed=5)), (killed, None))[0]) == (5, 9, None, 4)
+
+
+@pytest.mark.parametrize(
+    ("newest", "useful"),
+    [
+        # Of 37 steps 17 are to be done again.
+        (line(57, at=40, resumed=20).model_copy(update={"step_seconds": 370.0}), 2 * 200),
+        (line(57, at=57, resumed=20).model_copy(update={"step_seconds": 370.0}), 2 * 370),
+        # All of its time went into loading.
+        (line(20, at=20, resumed=20), 0),
+        (None, 0),
+    ],
+)
+def test_of_an_attempt_s_gpu_time_that_in_steps_which_are_kept_is_useful(newest: Progress | None, useful: int) -> None:
+    attempts = looked((RUNNING, newest), (child(o.ended("train", 137)), None))
+    assert useful_gpu_seconds(attempts, 2) == useful
 
 
 def test_an_attempt_that_never_trained_has_lost_no_steps() -> None:

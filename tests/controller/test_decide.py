@@ -94,6 +94,10 @@ def test_a_running_job_shows_progress_and_checkpoint() -> None:
             "total_steps": 100,
             "loss": 1.23456,
             "tokens_per_second": 152.7,
+            "supervised_tokens_per_second": 61.2,
+            "mfu": 0.4567,
+            "input_stall": 0.0123,
+            "peak_memory_bytes": 5 * 2**30,
             "eta_seconds": 130,
             "checkpoint": {"step": 40, "uri": "s3://out/c", "saved_at": o.END},
         }
@@ -102,6 +106,16 @@ def test_a_running_job_shows_progress_and_checkpoint() -> None:
     status = decision(known).status
     assert status.progress is not None
     shown = status.progress.model_dump(exclude={"stage", "step", "total_steps"})
-    assert shown == {"percent": "42%", "rows": None, "loss": "1.2346", "tokensPerSecond": "153", "eta": "2m10s"}
+    assert shown == {
+        "percent": "42%",
+        "rows": None,
+        "loss": "1.2346",
+        "tokensPerSecond": "153",
+        "supervisedTokensPerSecond": "61",
+        "mfu": "0.457",
+        "inputStall": "0.012",
+        "peakMemory": "5Gi",
+        "eta": "2m10s",
+    }
     assert status.checkpoint is not None
     assert status.checkpoint.step == 40

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from finetune_api.digest import spec_digest
 from finetune_api.exit_codes import RULES
+from finetune_api.names import METRICS_PORT_NAME, METRICS_PORT_VARIABLE
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_operator.manifests.job import child_job, failure_rules
 from finetune_operator.observe import parse_finetune_job
@@ -84,6 +86,15 @@ def test_a_secret_is_named_and_never_a_variable() -> None:
     made = build({"storage": {"credentials": {"secretName": "keys"}}}, "train")
     assert {item["name"] for item in container(made)["env"]} == {ENVIRONMENT_VARIABLE, "HOME"}
     assert not any("valueFrom" in item for item in container(made)["env"])
+
+
+def test_a_training_pod_is_scraped_where_the_platform_asks_for_it_and_preflight_never() -> None:
+    settings = replace(SETTINGS, trainer_metrics_port=9464)
+    training, preflight = (container(build({}, kind, settings)) for kind in ("train", "preflight"))
+    assert training["ports"] == [{"name": METRICS_PORT_NAME, "containerPort": 9464}]
+    assert {"name": METRICS_PORT_VARIABLE, "value": "9464"} in training["env"]
+    assert "ports" not in preflight
+    assert METRICS_PORT_VARIABLE not in {item["name"] for item in preflight["env"]}
 
 
 def test_a_training_pod_has_time_to_save_what_preflight_estimated_and_preflight_needs_none() -> None:

@@ -266,7 +266,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes_whatever_was_rolled_back
 
 def outcome(run: Run):
     """All of it that does not depend on when it was measured, nor by which attempt."""
-    return replace(run.outcome, tokens_per_second=0.0, resumed_from_step=None)
+    measured = ("tokens_per_second", "supervised_tokens_per_second", "input_stall", "step_seconds")
+    return replace(run.outcome, **dict.fromkeys(measured, 0.0), resumed_from_step=None)
 
 
 def in_processes(**changes) -> RunSettings:

@@ -31,6 +31,10 @@ SELECTOR: Final = {MANAGED_BY: MANAGER}
 CONTAINER: Final = "trainer"
 RENDEZVOUS_PORT: Final = 29400
 """Where the first of several pods listens for the others."""
+METRICS_PORT_VARIABLE: Final = "FINETUNE_METRICS_PORT"
+"""Environment variable of a training pod: where its first process serves `/metrics`. Absent: nowhere."""
+METRICS_PORT_NAME: Final = "metrics"
+"""Of the same port in the pod, for a PodMonitor."""
 JOB_NAME_BYTES: Final = 61
 """The pods of an Indexed Job are called `<name>-<index>`, and that must be a DNS label of 63 bytes."""
 

@@ -22,6 +22,16 @@ class Progress(Message):
     """Mean loss per supervised token since the last line."""
     tokens_per_second: float | None = None
     """Real tokens."""
+    supervised_tokens_per_second: float | None = None
+    """Those of them that the loss is on; of objectives that judge rows or pairs, these."""
+    mfu: float | None = None
+    """Model FLOPs utilisation: what the tokens need over what the GPUs are rated at; None where that is not known."""
+    input_stall: float | None = None
+    """Share of the time in steps that making batches took."""
+    peak_memory_bytes: int | None = None
+    """The most that the first process's GPU has held for tensors; without a GPU, that the process has held."""
+    step_seconds: float = 0.0
+    """Time that this attempt spent in optimiser steps."""
     eta_seconds: int | None = None
     """Until the end of training; evaluation and upload not counted."""
     rows: int = 0

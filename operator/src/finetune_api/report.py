@@ -212,7 +212,17 @@ class TrainingSummary(Message):
     final_loss: float
     validation_loss: float | None = None
     tokens_per_second: float
-    """Of this attempt."""
+    """Of this attempt, as what follows."""
+    supervised_tokens_per_second: float | None = None
+    """Those that the loss is on; of objectives that judge rows or pairs, these."""
+    step_seconds: float = 0.0
+    """Time spent in optimiser steps."""
+    mfu: float | None = None
+    """What the tokens need over what the GPUs are rated at; None where that is not known."""
+    input_stall: float | None = None
+    """Share of that time that making batches took."""
+    peak_memory_bytes: int | None = None
+    """The most that the first process's GPU has held for tensors; without a GPU, that the process has held."""
     execution_changes: str = ""
     """How this attempt computed steps otherwise than the one that it went on from: `worldSize was 1 and is 2`."""
     resumed_from_step: int | None = None

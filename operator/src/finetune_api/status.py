@@ -46,6 +46,14 @@ class ProgressStatus(Message):
     """Mean training loss per supervised token, lately."""
     tokens_per_second: Decimal | None = None
     """Real tokens a second, padding not counted."""
+    supervised_tokens_per_second: Decimal | None = None
+    """Those of them that the loss is on; of objectives that judge rows or pairs, these."""
+    mfu: Decimal | None = None
+    """Share of the GPUs' nominal rate that training needs at this speed, where that rate is known."""
+    input_stall: Decimal | None = None
+    """Share of the time in steps that making batches took."""
+    peak_memory: Word | None = None
+    """The most memory that the first process's GPU has held for tensors; without a GPU, that the process has held."""
     eta: Word | None = None
     """Time left until the end of training, an estimate."""
 
@@ -266,6 +274,8 @@ class AttemptStatus(Message):
     """Step of the newest checkpoint that it saved."""
     lost_steps: int | None = None
     """Of one that ended without a result: steps that it told of and that no checkpoint holds, to be done again."""
+    step_seconds: int | None = None
+    """Time that it spent in optimiser steps."""
     gpu_seconds: int | None = None
     """Of one that has ended: seconds that it ran, times the GPUs that it held."""
 
@@ -352,3 +362,5 @@ class FinetuneJobStatus(Message):
     """Seconds that ended attempts have run in all; suspension and preemption do not set it back."""
     gpu_seconds: int = 0
     """Seconds that requested GPUs were held, over all attempts."""
+    useful_gpu_seconds: int = 0
+    """Those of them in which optimiser steps ran that did not have to be done again."""

@@ -68,15 +68,16 @@ async def _operate(settings: Settings) -> None:
     cache = Cache()
     metrics = Metrics(cache)
     queue: WorkQueue[Key] = WorkQueue(metrics)
+    metrics.follow(queue.at_work, settings.workers)
     intake = Intake(cache, queue, awake=False)
     configuration = await load_configuration()
     ready, acting = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
         # Connections and a limit of its own: renewals must not queue behind work.
-        leases = Cluster(configuration, Throttle(LEASE_REQUESTS), metrics.requested)
+        leases = Cluster(configuration, Throttle(LEASE_REQUESTS), metrics)
         candidate = _candidate(await stack.enter_async_context(leases), settings)
         throttle = Throttle(settings.requests_per_second)
-        cluster = await stack.enter_async_context(Cluster(configuration, throttle, metrics.requested, candidate.fence))
+        cluster = await stack.enter_async_context(Cluster(configuration, throttle, metrics, candidate.fence))
         settings = await _as_served(cluster, settings)
         resync = Resync(cluster, cache, intake, metrics, settings)
         await stack.enter_async_context(

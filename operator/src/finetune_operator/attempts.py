@@ -83,6 +83,16 @@ def _with_gpu_time(attempt: AttemptStatus, gpus: int) -> AttemptStatus:
     return attempt.model_copy(update={"gpu_seconds": gpus * held_seconds([attempt])})
 
 
+def useful_gpu_seconds(attempts: Iterable[AttemptStatus], gpus: int) -> int:
+    """GPU seconds that ended attempts spent in steps which need not be done again."""
+    return sum(round(gpus * (attempt.step_seconds or 0) * _kept_share(attempt)) for attempt in attempts)
+
+
+def _kept_share(attempt: AttemptStatus) -> float:
+    done = (attempt.step or 0) - (attempt.resumed_from_step or 0)
+    return 1 - (attempt.lost_steps or 0) / done if done > 0 else 0.0
+
+
 def run_seconds(status: FinetuneJobStatus, child: Child | None, now: datetime) -> int:
     """Seconds that a job's attempts have run by now, the one at work included."""
     attempts = merge(status.attempts, child, suspended=False, now=now)
@@ -139,10 +149,12 @@ def _done(attempt: AttemptStatus, before: AttemptStatus | None, pod: ChildPod, l
     resumed = [each.resumed_from_step for each in (training, line) if each is not None]
     reached = [training.steps] if training is not None else []
     reached += [line.step] if line is not None and line.total_steps else []
+    spent = [round(each.step_seconds) for each in (training, line) if each is not None and each.step_seconds]
     done = attempt.model_copy(
         update={
             "resumed_from_step": _first(*resumed, known.resumed_from_step),
             "step": _first(*reached, known.step),
+            "step_seconds": _first(*spent, known.step_seconds),
             "saved_step": _first(*(checkpoint.step for checkpoint in saved), known.saved_step),
         }
     )

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
+from finetune_api.base import Timestamp
+from finetune_api.conditions import ConditionType
 from finetune_api.names import Kind, child_name
 from finetune_operator.children import ChildJob, ChildPod, Raw
 from finetune_operator.observe import Child, Key
@@ -31,18 +33,25 @@ class StoredJob:
     uid: str
     resource_version: str
     phase: str
+    stalled: str
+    """Why it cannot go on without somebody's help; empty if it can."""
+    saved_at: Timestamp | None
+    """Of one that trains: when its state was last saved, or its attempt began."""
     packed: bytes
 
     @classmethod
     def pack(cls, raw: Raw) -> "StoredJob":
         """Keep a FinetuneJob as the API server sends it, without the bookkeeping of field owners."""
         metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
+        status = raw.get("status") or {}
         text = json.dumps({**raw, "metadata": metadata}, separators=(",", ":"))
         return cls(
             key=Key(metadata["namespace"], metadata["name"]),
             uid=metadata["uid"],
             resource_version=metadata["resourceVersion"],
-            phase=(raw.get("status") or {}).get("phase", "Pending"),
+            phase=status.get("phase", "Pending"),
+            stalled=_stalled(status),
+            saved_at=_saved_at(status),
             packed=zlib.compress(text.encode(), 1),
         )
 
@@ -179,9 +188,21 @@ class Cache:
         """Resource version by UID."""
         return {uid: item.resource_version for uid, item in self._table(resource).items()}
 
-    def phases(self) -> Mapping[str, int]:
-        """FinetuneJobs by phase."""
-        return Counter(job.phase for job in self._jobs.values())
+    def phases(self) -> Mapping[tuple[str, str], int]:
+        """FinetuneJobs by namespace and phase."""
+        return Counter((job.key.namespace, job.phase) for job in self._jobs.values())
+
+    def stalled(self) -> Mapping[tuple[str, str], int]:
+        """FinetuneJobs that need somebody's help, by namespace and reason."""
+        return Counter((job.key.namespace, job.stalled) for job in self._jobs.values() if job.stalled)
+
+    def oldest_checkpoints(self) -> Mapping[str, Timestamp]:
+        """By namespace, of all FinetuneJobs that train the earliest time at which a state was last saved."""
+        oldest: dict[str, Timestamp] = {}
+        for job in self._jobs.values():
+            if job.saved_at is not None:
+                oldest[job.key.namespace] = min(job.saved_at, oldest.get(job.key.namespace, job.saved_at))
+        return oldest
 
     def _is_news(self, item: StoredT, table: Mapping[str, StoredT]) -> bool:
         known = table.get(item.uid)
@@ -227,6 +248,21 @@ class Cache:
             "workloads": self._workloads,
         }
         return tables[resource]
+
+
+def _stalled(status: Raw) -> str:
+    if status.get("phase") == "Failed":
+        return ""
+    found = (each for each in status.get("conditions") or () if each.get("type") == ConditionType.STALLED)
+    return next((str(each.get("reason")) for each in found if each.get("status") == "True"), "")
+
+
+def _saved_at(status: Raw) -> Timestamp | None:
+    if status.get("phase") != "Running" or (status.get("progress") or {}).get("stage") != "training":
+        return None
+    newest = (status.get("attempts") or [{}])[-1]
+    times = (newest.get("startedAt"), (status.get("checkpoint") or {}).get("savedAt"))
+    return max((each for each in times if each is not None), default=None)
 
 
 def newer(version: str, than: str) -> bool:

@@ -5,10 +5,11 @@ they parse would be parsed a second time into our own small values.
 """
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Protocol, Self
 
 import aiohttp
 from kubernetes.aio import config as kubernetes_config
@@ -55,8 +56,16 @@ _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 
-CountRequest = Callable[[str, int], None]
-"""Told the method and the HTTP status of every request; 0 where there was no answer."""
+
+class RequestObserver(Protocol):
+    """Who measures requests."""
+
+    def throttled(self, method: str, seconds: float) -> None:
+        """A request waited so long for its turn."""
+
+    def requested(self, method: str, resource: str, status: int, seconds: float) -> None:
+        """A request was answered with an HTTP status, 0 where there was no answer; `resource` as in RBAC."""
+
 
 Fence = Callable[[], None]
 """Asked before every write; raises if this process may not write any more."""
@@ -108,12 +117,12 @@ class Cluster:
     """Requests to the API server, throttled, with errors of our own."""
 
     def __init__(
-        self, configuration: Configuration, throttle: Throttle, count: CountRequest, fence: Fence = lambda: None
+        self, configuration: Configuration, throttle: Throttle, observer: RequestObserver, fence: Fence = lambda: None
     ) -> None:
         self._client = ApiClient(configuration)
         self._client.user_agent = "finetune-operator"
         self._throttle = throttle
-        self._count = count
+        self._observer = observer
         self._fence = fence
 
     async def __aenter__(self) -> Self:
@@ -258,14 +267,16 @@ class Cluster:
         body: Raw | None = None,
         accept: str = _JSON,
     ) -> bytes:
+        asked = time.monotonic()
         await self._throttle.wait()
-        status = 0
+        sent, status = time.monotonic(), 0
+        self._observer.throttled(method, sent - asked)
         try:
             status, data = await self._send(method, path, query, body, accept)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
         finally:
-            self._count(method, status)
+            self._observer.requested(method, resource_of(path), status, time.monotonic() - sent)
         if status >= 300:
             raise _error(status, data, f"{method} {path}")
         return data
@@ -293,6 +304,15 @@ def _path(resource: Resource | Child, namespace: str | None, name: str = "") -> 
     prefix, plural = _PATHS[resource]
     scope = f"/namespaces/{namespace}" if namespace else ""
     return f"{prefix}{scope}/{plural}" + (f"/{name}" if name else "")
+
+
+def resource_of(path: str) -> str:
+    """What a request was for, as RBAC calls it (`pods/log`), whatever objects it named; empty for the API itself."""
+    parts = path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    return "/".join(parts[::2])
 
 
 def _error(status: int, data: bytes, request: str) -> ClusterError:

@@ -25,6 +25,9 @@ class QueueObserver(Protocol):
     def started(self, depth: int, waited: float) -> None:
         """A worker took a key that had waited for so many seconds."""
 
+    def ended(self, worked: float) -> None:
+        """A worker gave a key back that it had for so many seconds."""
+
     def retried(self) -> None:
         """A key failed and comes back later."""
 
@@ -36,7 +39,7 @@ class WorkQueue(Generic[KeyT]):
         self._observer = observer
         self._ready: deque[KeyT] = deque()
         self._dirty: dict[KeyT, float] = {}
-        self._processing: set[KeyT] = set()
+        self._processing: dict[KeyT, float] = {}
         self._failures: dict[KeyT, int] = {}
         self._timers: dict[KeyT, asyncio.TimerHandle] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -85,16 +88,21 @@ class WorkQueue(Generic[KeyT]):
                 self._pass_on(waiter)
                 raise
         key = self._ready.popleft()
-        waited = asyncio.get_running_loop().time() - self._dirty.pop(key)
-        self._processing.add(key)
-        self._observer.started(len(self._ready), waited)
+        now = asyncio.get_running_loop().time()
+        self._processing[key] = now
+        self._observer.started(len(self._ready), now - self._dirty.pop(key))
         return key
 
     def done(self, key: KeyT) -> None:
         """The worker gives the key back; it is worked on again if it was added meanwhile."""
-        self._processing.discard(key)
+        self._observer.ended(asyncio.get_running_loop().time() - self._processing.pop(key))
         if key in self._dirty:
             self._make_ready(key)
+
+    def at_work(self) -> list[float]:
+        """For each key that a worker has now, for how many seconds."""
+        now = asyncio.get_running_loop().time()
+        return [now - since for since in self._processing.values()]
 
     def _make_ready(self, key: KeyT) -> None:
         self._ready.append(key)

@@ -12,7 +12,6 @@ from typing import Final
 
 from finetune_api.names import MANAGER, SUSPENDED_BY, Kind
 from finetune_operator.actions import Action, CreateJob, DeleteJob, SetActive, SetFinalizers, SetTtl, SuspendJob
-from finetune_operator.attempts import newly_finished
 from finetune_operator.cache import Cache, Resource
 from finetune_operator.children import Owner, Raw, controller, parse_job
 from finetune_operator.cluster import Cluster
@@ -211,11 +210,9 @@ class Reconciler:
 
     def _record(self, job: FinetuneJob, decision: Decision) -> None:
         status = decision.status
-        for attempt in newly_finished(job.status.attempts, status.attempts):
-            self._metrics.held_gpus(job.key.namespace, attempt.outcome, attempt.gpu_seconds or 0)
+        self._metrics.jobs.changed(job.key.namespace, job.status, status, self._clock())
         if is_final(status) and not is_final(job.status):
-            reason = status.failure.reason if status.failure is not None else status.phase
-            self._metrics.finished(status.phase, reason)
+            self._metrics.jobs.finished(job.key.namespace, status)
 
     async def _announce(self, job: FinetuneJob, decision: Decision) -> None:
         """Record milestones; an Event that cannot be recorded is no reason to stop."""

@@ -55,8 +55,20 @@ def progress_status(progress: Progress) -> ProgressStatus:
         rows=progress.rows if validating else None,
         loss=_decimal(progress.loss) if progress.loss is not None else None,
         tokens_per_second=f"{progress.tokens_per_second:.0f}" if progress.tokens_per_second is not None else None,
+        **_speed(progress),
         eta=clock.duration(progress.eta_seconds) if progress.eta_seconds is not None else None,
     )
+
+
+def _speed(told: Progress | TrainingSummary) -> dict[str, str | None]:
+    """How well the hardware is used."""
+    supervised, peak = told.supervised_tokens_per_second, told.peak_memory_bytes
+    return {
+        "supervised_tokens_per_second": f"{supervised:.0f}" if supervised is not None else None,
+        "mfu": f"{told.mfu:.3f}" if told.mfu is not None else None,
+        "input_stall": f"{told.input_stall:.3f}" if told.input_stall is not None else None,
+        "peak_memory": quantity.readable(peak) if peak is not None else None,
+    }
 
 
 def finished_progress(training: TrainingSummary | None, last: ProgressStatus | None) -> ProgressStatus | None:
@@ -71,12 +83,14 @@ def finished_progress(training: TrainingSummary | None, last: ProgressStatus | N
         percent="100%",
         loss=_decimal(training.final_loss),
         tokens_per_second=f"{training.tokens_per_second:.0f}",
+        **_speed(training),
     )
 
 
 def halted_progress(last: ProgressStatus | None) -> ProgressStatus | None:
     """Where the trainer was; what holds only of one at work is left out."""
-    return last.model_copy(update={"tokens_per_second": None, "eta": None}) if last is not None else None
+    gone = ("tokens_per_second", "supervised_tokens_per_second", "mfu", "input_stall", "eta")
+    return last.model_copy(update=dict.fromkeys(gone)) if last is not None else None
 
 
 def checkpoint_status(checkpoint: SavedCheckpoint) -> CheckpointStatus:

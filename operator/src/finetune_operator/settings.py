@@ -120,6 +120,7 @@ class Settings:
     progress_seconds: float = _flag("shortest time between two progress updates of one job", 5.0)
     progress_per_second: float = _flag("progress updates a second over all jobs", 20.0)
     port: int = _flag("port of /healthz, /readyz and /metrics", 8080)
+    trainer_metrics_port: int = _flag("port of /metrics in training pods; 0 for none", 0)
     log_level: str = _flag("DEBUG, INFO, WARNING or ERROR", "INFO")
 
 

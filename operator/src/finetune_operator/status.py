@@ -14,7 +14,7 @@ from finetune_api.status import (
     QueueStatus,
 )
 from finetune_operator import clock, results
-from finetune_operator.attempts import held_seconds, merge, newly_finished, with_gpu_time
+from finetune_operator.attempts import held_seconds, merge, newly_finished, useful_gpu_seconds, with_gpu_time
 from finetune_operator.conditions import conditions, phase
 from finetune_operator.failures import NOTE, TEXT, clip
 from finetune_operator.observe import FinetuneJob, Observed
@@ -59,6 +59,7 @@ def next_status(
             "avoided_nodes": bad_nodes.avoided(before.avoided_nodes, attempts),
             "run_seconds": before.run_seconds + held_seconds(ended),
             "gpu_seconds": before.gpu_seconds + sum(attempt.gpu_seconds or 0 for attempt in ended),
+            "useful_gpu_seconds": before.useful_gpu_seconds + useful_gpu_seconds(ended, _gpus(job)),
         }
     )
     return fitted(whole)
@@ -88,7 +89,11 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 def _attempts(job: FinetuneJob, observed: Observed, now: datetime) -> list[AttemptStatus]:
     suspended = job.spec is not None and job.spec.suspend
     attempts = merge(job.status.attempts, observed.train, observed.progress, suspended=suspended, now=now)
-    return with_gpu_time(attempts, job.spec.resources.total_gpus if job.spec is not None else 0)
+    return with_gpu_time(attempts, _gpus(job))
+
+
+def _gpus(job: FinetuneJob) -> int:
+    return job.spec.resources.total_gpus if job.spec is not None else 0
 
 
 def _learnt(reports: Iterable[TrainerReport]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from finetune_operator.metrics import Metrics
 
@@ -36,4 +37,4 @@ async def _answer(fault: str) -> web.Response:
 
 
 async def _metrics(metrics: Metrics) -> web.Response:
-    return web.Response(body=metrics.render(), content_type="text/plain", charset="utf-8")
+    return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})

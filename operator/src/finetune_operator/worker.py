@@ -37,7 +37,7 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, metrics: Metrics) 
             queue.forget(key)
             if again is not None:
                 queue.add_after(key, again)
-            metrics.reconciled("success", time.monotonic() - started)
+            metrics.reconciled("success" if again is None else "requeue_after", time.monotonic() - started)
         finally:
             queue.done(key)
 

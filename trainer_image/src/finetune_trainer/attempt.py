@@ -16,11 +16,12 @@ from finetune_trainer.conclude import conclude
 from finetune_trainer.context import Context
 from finetune_trainer.epoch import Epoch, claim
 from finetune_trainer.evaluate.keep import Machine, S3Keeper
+from finetune_trainer.exporter import serve_metrics
 from finetune_trainer.fetch import fetch_model
 from finetune_trainer.forms import prove_forms, upload_form
 from finetune_trainer.frugal import portions
 from finetune_trainer.gates import judge, may_promote
-from finetune_trainer.gpu_use import gpu_use
+from finetune_trainer.gpu_use import gpu_use, peak_memory
 from finetune_trainer.lineage import lineage
 from finetune_trainer.manifest import Identity
 from finetune_trainer.methods.checks import check_method
@@ -74,8 +75,11 @@ def attempt(
     spec, storage, layout = context.request.spec, context.storage, context.layout
     check_method(spec)
     resolve_device(spec.resources.gpus.count)  # a missing GPU is found before gigabytes are downloaded
-    reporter = Reporter(sys.stdout if ranks.is_first else _Silence(), context.work_dir / METRICS, gauge=gpu_use)
+    out = sys.stdout if ranks.is_first else _Silence()
+    reporter = Reporter(out, context.work_dir / METRICS, gauge=gpu_use, peak_memory=peak_memory)
     reporter.stage("loading")
+    if ranks.is_first:
+        serve_metrics(reporter)
     epoch = _begin(context, identity, ranks)
     at_once = portions(storage, layout, epoch.number, document.settings, spec.evaluation)
     parent = fetch_parent(storage, spec, context.work_dir)

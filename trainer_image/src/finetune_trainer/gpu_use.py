@@ -1,5 +1,7 @@
 """What a step leaves in the metrics about the GPU; the device is not waited for."""
 
+import resource
+
 import torch
 
 
@@ -8,6 +10,13 @@ def gpu_use() -> dict[str, float | None]:
     if not torch.cuda.is_available():
         return {}
     return {"gpu_utilization": _utilization(), "gpu_memory_bytes": torch.cuda.max_memory_allocated()}
+
+
+def peak_memory() -> int:
+    """The most bytes that tensors took on this process's GPU so far; without a GPU, that the process took."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _utilization() -> float | None:

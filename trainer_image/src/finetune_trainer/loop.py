@@ -60,7 +60,10 @@ class TrainingOutcome:
     final_loss: float
     validation_loss: float | None
     tokens_per_second: float
-    """Of this attempt; 0 where it had no step left to do."""
+    """Of this attempt, as the next three; 0 where it had no step left to do."""
+    supervised_tokens_per_second: float
+    input_stall: float
+    step_seconds: float
     execution_changes: str
     """How this attempt computes steps otherwise than the one that it goes on from; empty where it does not."""
     resumed_from_step: int | None
@@ -267,6 +270,9 @@ class _Run:
             final_loss=self.counters.loss if self.counters.loss is not None else math.nan,
             validation_loss=self.counters.validation_loss,
             tokens_per_second=self.reader.tokens_per_second(),
+            supervised_tokens_per_second=self.reader.weight_per_second(),
+            input_stall=self.reader.input_stall(),
+            step_seconds=self.reader.seconds,
             execution_changes=self.execution_changes,
             resumed_from_step=self.resumed_from_step,
             kept_step=best.step if self.follower.best and best is not None else None,

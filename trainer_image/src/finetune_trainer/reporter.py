@@ -20,10 +20,13 @@ class Reporter(ProgressLines):
         metrics: Path,
         clock: Callable[[], float] = time.monotonic,
         gauge: Callable[[], dict[str, float | None]] = dict,
+        peak_memory: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """`gauge` adds to every step's line what is measured beside the loop."""
+        """`gauge` adds to every step's line what is measured beside the loop; `peak_memory` is in bytes."""
         super().__init__(out, clock)
-        self._gauge = gauge
+        self._gauge, self._peak_memory = gauge, peak_memory
+        self.most_tokens_per_second: float | None = None
+        """What the GPUs could do at the rate that their maker gives, where that is known."""
         self.metrics = metrics
         """The metrics file, one JSON object per log of the training loop."""
         metrics.parent.mkdir(parents=True, exist_ok=True)
@@ -40,9 +43,18 @@ class Reporter(ProgressLines):
             "total_steps": log.total_steps,
             "loss": log.loss,
             "tokens_per_second": log.tokens_per_second,
+            "supervised_tokens_per_second": log.weight_per_second,
+            "mfu": self.utilization(log.tokens_per_second),
+            "input_stall": log.input_stall,
+            "peak_memory_bytes": self._peak_memory(),
+            "step_seconds": log.step_seconds,
             "eta_seconds": round(left / log.tokens_per_second) if log.tokens_per_second else None,
         }
         self.update(self.progress.model_copy(update=seen))
+
+    def utilization(self, tokens_per_second: float) -> float | None:
+        """MFU at a speed."""
+        return tokens_per_second / self.most_tokens_per_second if self.most_tokens_per_second else None
 
     def resumed(self, step: int) -> None:
         """Say which checkpoint training goes on from."""

@@ -28,7 +28,9 @@ from finetune_trainer.evaluate.following import make_measure
 from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.evaluate.questions import open_questions
 from finetune_trainer.evaluate.watch import Watch
+from finetune_trainer.flops import most_tokens_per_second, operations_per_token
 from finetune_trainer.follow import Control
+from finetune_trainer.gpu_use import peak_memory
 from finetune_trainer.head import choose_head, put_head
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.loop import micro_batch_tokens, train
@@ -185,6 +187,8 @@ def _train(job: Job, model: Any) -> None:
         repeats=_repeats(job),
     )
 
+    operations = operations_per_token(model, task.lengths, _supervised_share(task))
+    job.reporter.most_tokens_per_second = most_tokens_per_second(operations, spec.resources.world_size)
     state = _saved_state(job, plan_digest(plan))
     if state is not None:
         job.reporter.resumed(state.counters.step)
@@ -206,7 +210,13 @@ def _train(job: Job, model: Any) -> None:
         is_divided=spec.resources.parallelism == "fsdp",
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
-    job.context.draft.add(training=TrainingSummary(**asdict(outcome)))
+    mfu = job.reporter.utilization(outcome.tokens_per_second)
+    job.context.draft.add(training=TrainingSummary(**asdict(outcome), mfu=mfu, peak_memory_bytes=peak_memory()))
+
+
+def _supervised_share(task: Task) -> float:
+    """Supervised tokens, rows or pairs of all tokens."""
+    return sum(map(task.weight, range(len(task.lengths)))) / sum(task.lengths)
 
 
 def _saved_state(job: Job, digest: str) -> LoopState | None:

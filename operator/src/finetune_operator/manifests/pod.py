@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from finetune_api.mounts import CA_FILE, CREDENTIALS_DIR, MODEL_CACHE_DIR, TERMINATION_MESSAGE, WORK_DIR
-from finetune_api.names import CONTAINER
+from finetune_api.names import CONTAINER, METRICS_PORT_NAME, METRICS_PORT_VARIABLE
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.model import Storage
@@ -59,6 +59,7 @@ def pod_spec(
 def _container(
     request: TrainerRequest, image: str, resources: Manifest, mounts: list[Manifest], settings: Settings
 ) -> Manifest:
+    metrics_port = settings.trainer_metrics_port if request.kind == "train" else 0
     return {
         "name": CONTAINER,
         "image": image,
@@ -68,7 +69,9 @@ def _container(
             # The root file system is read-only; libraries keep small files under HOME.
             {"name": "HOME", "value": "/tmp"},  # noqa: S108
             *proxy_variables(settings),
+            *([{"name": METRICS_PORT_VARIABLE, "value": str(metrics_port)}] if metrics_port else []),
         ],
+        **({"ports": [{"name": METRICS_PORT_NAME, "containerPort": metrics_port}]} if metrics_port else {}),
         "resources": {"requests": resources, "limits": resources},
         "securityContext": {
             "allowPrivilegeEscalation": False,
