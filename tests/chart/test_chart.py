@@ -141,6 +141,7 @@ def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
             "progressPerSecond": 1,
             "port": 9090,
         },
+        "monitoring": {"podMonitor": {"enabled": True, "port": 9500}},
     }
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
     options = ("--values", str(tmp_path / "values.yaml"))
@@ -171,6 +172,7 @@ def test_every_setting_arrives_as_it_was_given(tmp_path: Path) -> None:
         progress_seconds=0.5,
         progress_per_second=1.0,
         port=9090,
+        trainer_metrics_port=9500,
     )
     assert one("Service", *options)["spec"]["ports"][0]["port"] == 9090
     container = operator_pod(*options)["containers"][0]

@@ -105,3 +105,11 @@ subjects:
     name: {{ $name }}
     namespace: {{ $scope.Release.Namespace }}
 {{- end }}
+
+{{- /* Labels of what Prometheus' and Grafana's own controllers select; arguments: the chart's scope, and more labels. */ -}}
+{{- define "finetune-operator.monitor-labels" -}}
+{{ include "finetune-operator.labels" (index . 0) }}
+{{- with index . 1 }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
