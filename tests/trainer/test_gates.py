@@ -11,6 +11,7 @@ from finetune_api.report import EvaluationResult, GateResult, MetricResult
 from finetune_api.spec.evaluation import Evaluation, Gate
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.errors import GatesFailedError, InfrastructureError, SettingsError
+from finetune_trainer.failures import as_failure
 from finetune_trainer.gates import check_gates, judge, may_promote, refuse_failed
 
 # Baseline 0.5, tuned 0.75 (0.625 .. 0.875); tuned - baseline 0.25 (0.125 .. 0.375).
@@ -136,7 +137,7 @@ def test_what_follows_from_gates(on_gate_failure: str, holds: tuple[bool, ...], 
         refuse_failed(spec, gates)
     assert (caught.value.exit_code, caught.value.reason) == (ExitCode.GATES_FAILED, Reason.GATES_FAILED)
     assert "1 of 2 gates do not hold: m1: wanted tuned >= 1, got 0.5" in caught.value.message
-    assert not caught.value.failure().retryable
+    assert not as_failure(caught.value).retryable
 
 
 def spec(objective: dict[str, Any], metrics: list[str], *gated: str) -> FinetuneJobSpec:

@@ -9,6 +9,7 @@ from finetune_api.conditions import Reason
 from finetune_api.report import SavedCheckpoint
 from finetune_trainer.checkpoint import Captured
 from finetune_trainer.errors import CredentialsError, DivergedError, InfrastructureError, StopRequested
+from finetune_trainer.failures import as_failure
 from finetune_trainer.state import Counters, LoopState
 from finetune_trainer.uploads import Uploads
 
@@ -146,7 +147,7 @@ def test_asked_to_stop_a_state_is_tried_three_times():
 def test_asked_to_stop_with_a_state_that_cannot_be_saved_the_attempt_does_not_call_itself_saved(caplog):
     with pytest.raises(InfrastructureError, match="newest state could not be saved: S3 answers 403") as caught:
         save(Slow(*[REFUSED] * 9), at(1), end=STOP)
-    assert caught.value.failure().retryable
+    assert as_failure(caught.value).retryable
     assert caplog.text.count("next try in") == 2, "after the last try nothing is waited for"
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import CredentialsError, DataError, InfrastructureError, StopRequested, TrainerError
+from finetune_trainer.failures import as_failure
 from finetune_trainer.signals import StopSignal
 from finetune_trainer.verify import _run
 
 
 def fails_with(error: TrainerError) -> str:
-    return f"import sys; print({error.failure().model_dump_json()!r}); sys.exit({int(error.exit_code)})"
+    return f"import sys; print({as_failure(error).model_dump_json()!r}); sys.exit({int(error.exit_code)})"
 
 
 def error(kind: type[TrainerError], reason: Reason) -> TrainerError:

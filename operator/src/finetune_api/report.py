@@ -4,7 +4,6 @@ The termination message holds at most 4096 bytes (a Kubernetes limit), so `compa
 until it fits; the pointer to the full report always stays.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -14,6 +13,7 @@ from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_api.exit_codes import FailureClass
 from finetune_api.names import Kind
+from finetune_api.text import ellipsis
 
 TERMINATION_MESSAGE_BYTES: Final = 4096
 
@@ -397,17 +397,3 @@ def _shorten(report: TrainerReport, length: int) -> TrainerReport:
     failure = report.failure
     texts = {"message": ellipsis(failure.message, length), "advice": ellipsis(failure.advice, length)}
     return report.model_copy(update={"failure": failure.model_copy(update=texts)})
-
-
-def ellipsis(text: str, length: int) -> str:
-    """A text cut by the bytes that it takes in JSON, where a control character takes six."""
-    if len(text) <= length and _json_bytes(text) <= length:
-        return text
-    text = text[: length - 3]
-    while _json_bytes(text) > length - 3:
-        text = text[: len(text) * 9 // 10]
-    return text + "..."
-
-
-def _json_bytes(text: str) -> int:
-    return len(json.dumps(text, ensure_ascii=False).encode()) - 2

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, Final
 
-from finetune_api.report import ellipsis
 from finetune_api.status import FinetuneJobStatus
+from finetune_api.text import ellipsis
 
 LIMIT: Final = 10_000
 """Bytes of JSON."""

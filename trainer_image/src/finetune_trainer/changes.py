@@ -4,11 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from pydantic import JsonValue
+from finetune_api.text import ellipsis
 
-from finetune_api.report import ellipsis
-
-Settings = Mapping[str, JsonValue]
+Settings = Mapping[str, object]
 """Settings as JSON has them; those left at their default may be missing."""
 
 _LONGEST: Final = 80
@@ -27,7 +25,7 @@ def changed_settings(was: Settings, now: Settings) -> str:
     return ", ".join(found)
 
 
-def _leaves(value: JsonValue | Settings, name: str = "") -> Iterator[tuple[str, JsonValue]]:
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     """Every value that holds no others, by its path as the spec writes it; a list of plain values is one value."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -39,7 +37,7 @@ def _leaves(value: JsonValue | Settings, name: str = "") -> Iterator[tuple[str, 
         yield name, value
 
 
-def _shown(value: JsonValue) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "not set"
     return ellipsis(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _LONGEST)

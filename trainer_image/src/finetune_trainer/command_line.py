@@ -25,7 +25,7 @@ from finetune_trainer import launch
 from finetune_trainer.cleanup import clean_up
 from finetune_trainer.context import Context, Draft, check_request, library_versions, utc_now
 from finetune_trainer.errors import SettingsError, StopRequested, TrainerError
-from finetune_trainer.failures import Redactor, as_trainer_error, secrets_in
+from finetune_trainer.failures import Redactor, as_failure, as_trainer_error, secrets_in
 from finetune_trainer.place import Place, show_life
 from finetune_trainer.preflight import preflight
 from finetune_trainer.run import train_job
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = failure.exit_code
         _log_failure(failure, error)
         outcome = "preempted" if isinstance(failure, StopRequested) else "failed"
-        report = draft.add(outcome=outcome, failure=failure.failure())
+        report = draft.add(outcome=outcome, failure=as_failure(failure))
         if context is not None:
             report = _keep(context, report)
     _leave(report, options.termination_message_path)
@@ -139,7 +139,7 @@ def _ender(context: Context, message_path: Path | None) -> Callable[[TrainerErro
     def end(failure: TrainerError) -> None:
         LOG.error("%s: %s. %s", failure.reason, failure.message, failure.advice)
         if message_path is not None:
-            _leave(context.draft.add(outcome="failed", failure=failure.failure()), message_path)
+            _leave(context.draft.add(outcome="failed", failure=as_failure(failure)), message_path)
         end_process(failure.exit_code)
 
     return end
@@ -154,7 +154,7 @@ def _verify(options: argparse.Namespace, stop: StopSignal, pulse: Pulse) -> int:
     except Exception as error:
         failure = as_trainer_error(error)
         _log_failure(failure, error)
-        sys.stdout.write(failure.failure().model_dump_json() + "\n")
+        sys.stdout.write(as_failure(failure).model_dump_json() + "\n")
         return int(failure.exit_code)
     sys.stdout.write(score.model_dump_json() + "\n")
     return 0

@@ -14,6 +14,7 @@ from finetune_trainer.data.report.tailor import tailor
 from finetune_trainer.data.split import Side
 from finetune_trainer.data.store_index import REPORT, StoreIndex
 from finetune_trainer.errors import DataError
+from finetune_trainer.failures import as_failure
 
 
 def write_report(builder: ReportBuilder, spec: FinetuneJobSpec, index: StoreIndex, tokenizer: Any, path: Path) -> None:
@@ -46,7 +47,7 @@ def publish_report(context: Context, directory: Path, data_digest: str, refusal:
             "objective": spec.objective.type,
             "template": spec.data.template.name,
         },
-        refusal=refusal.failure() if refusal else None,
+        refusal=as_failure(refusal) if refusal else None,
         show_rows=spec.data.show_rows,
     )
     context.storage.write(layout.data_report("json"), report.model_dump_json(indent=1).encode())

@@ -18,8 +18,7 @@ that says what to do. `command_line` alone turns it into a report and an exit co
 from typing import ClassVar
 
 from finetune_api.conditions import Reason
-from finetune_api.exit_codes import RULE_BY_CODE, ExitCode
-from finetune_api.report import Failure
+from finetune_api.exit_codes import ExitCode
 
 
 class TrainerError(Exception):
@@ -33,17 +32,6 @@ class TrainerError(Exception):
         self.reason = reason
         self.message = message
         self.advice = advice[:1].upper() + advice[1:].rstrip(".") + "."
-
-    def failure(self) -> Failure:
-        """Describe the fault as the report tells it."""
-        rule = RULE_BY_CODE[int(self.exit_code)]
-        return Failure(
-            failure_class=rule.failure_class,
-            reason=self.reason,
-            message=self.message,
-            advice=self.advice,
-            retryable=rule.retryable,
-        )
 
 
 class SettingsError(TrainerError):

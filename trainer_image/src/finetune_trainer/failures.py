@@ -1,4 +1,4 @@
-"""Any exception as one of the trainer's errors, and texts without secrets."""
+"""Any exception as one of the trainer's errors, these as the report tells them, and texts without secrets."""
 
 import errno
 import logging
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from finetune_api.conditions import Reason
+from finetune_api.exit_codes import RULE_BY_CODE
+from finetune_api.report import Failure
 from finetune_trainer.errors import InfrastructureError, OutOfMemoryError_, SettingsError, TrainerError
 from finetune_trainer.gpu_errors import gpu_fault, is_out_of_memory
 
@@ -41,6 +43,18 @@ def as_trainer_error(error: BaseException) -> TrainerError:
         reason=Reason.INTERNAL,
         message=f"unexpected {type(error).__name__}: {_first_line(error)}",
         advice="See the pod's log; if it happens again on another node, report it with that log.",
+    )
+
+
+def as_failure(error: TrainerError) -> Failure:
+    """An error as the report tells it."""
+    rule = RULE_BY_CODE[int(error.exit_code)]
+    return Failure(
+        failure_class=rule.failure_class,
+        reason=error.reason,
+        message=error.message,
+        advice=error.advice,
+        retryable=rule.retryable,
     )
 
 

@@ -27,6 +27,7 @@ from finetune_api.exit_codes import ExitCode
 from finetune_api.report import TrainerReport, compact
 from finetune_api.request import TrainerRequest
 from finetune_trainer.errors import InfrastructureError
+from finetune_trainer.failures import as_failure
 from finetune_trainer.place import PULSE_FD, Place
 
 LOG: Final = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ def _end_of(child: _Child) -> tuple[int, TrainerReport]:
     code, report = child.process.returncode, _report(child.message)
     if report is not None and code > 0:
         return code, report
-    failure = _unreported(child).failure()
+    failure = as_failure(_unreported(child))
     blank = {"kind": "train", "outcome": "failed", "spec_digest": "", "failure": failure}
     return int(ExitCode.INFRASTRUCTURE), TrainerReport.model_validate(blank)
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from finetune_api.report import EvaluationResult, MetricResult, RivalResult, TrainerReport, Verdict, ellipsis, verdict
+from finetune_api.report import EvaluationResult, MetricResult, RivalResult, TrainerReport, Verdict, verdict
+from finetune_api.text import ellipsis
 from finetune_trainer.result_report.wording import RIVAL_TITLES, metric_title, rows, score
 
 Tone = Literal["good", "unsure", "bad"]
