@@ -23,7 +23,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from finetune_api.spec.training import Method
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import micro_batches, plan_steps
@@ -31,6 +30,7 @@ from finetune_trainer.data.problems import Source
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.model import load_base
 from finetune_trainer.objectives.language import LanguageTask
 
@@ -103,7 +103,7 @@ def main() -> None:
     }  # fmt: skip
     settings = {mode: Hyperparameters(packing=mode, **common) for mode in ("off", "auto")}
     base = load_base(arguments.model, dtype=torch.float32, device=torch.device("cpu"))
-    model = attach(base, Method(), settings["off"])
+    model = attach(base, MethodSettings(), settings["off"])
     table = Table(
         title=f"{arguments.model.name}, {torch.get_num_threads()} threads: "
         f"real tokens a second ({arguments.clock}), best turn"

@@ -39,13 +39,13 @@ def contender(name: str) -> Callable[[Work, Clock], Losses]:
 
 def train_ours(work: Work, clock: Clock, *, fused: bool) -> Losses:
     """This trainer's loop, packed."""
-    from finetune_api.spec.training import Method
     from finetune_trainer.data.encode import Tokenized
     from finetune_trainer.data.item import Item
     from finetune_trainer.data.problems import Source
     from finetune_trainer.hyperparameters import Hyperparameters
     from finetune_trainer.loop import train
     from finetune_trainer.methods.attach import attach
+    from finetune_trainer.methods.settings import MethodSettings
     from finetune_trainer.objectives.language import LanguageTask
 
     settings = Hyperparameters(
@@ -54,7 +54,7 @@ def train_ours(work: Work, clock: Clock, *, fused: bool) -> Losses:
         alpha=2 * LORA_RANK,
     )  # fmt: skip
     base = work.load().requires_grad_(False)
-    model = attach(base, Method(), settings, fused=fused)
+    model = attach(base, MethodSettings(), settings, fused=fused)
     items = [
         Item((Tokenized(ids, [float(place >= masked) for place in range(len(ids))], Source("random", number)),))
         for number, (ids, masked) in enumerate(work.rows(base.config.vocab_size), start=1)

@@ -15,15 +15,15 @@ from transformers import LlamaForCausalLM
 
 import finetune_trainer.command_line as trainer
 from finetune_api.report import TrainerReport
-from finetune_api.spec.training import Method
 from finetune_trainer.context import Context
 from finetune_trainer.data.item import Item
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.language import LanguageTask
 
 NUMBERS = hyperparameters()
-MODEL = attach(LlamaForCausalLM(tiny_config()).requires_grad_(False), Method(), NUMBERS)
+MODEL = attach(LlamaForCausalLM(tiny_config()).requires_grad_(False), MethodSettings(), NUMBERS)
 """Made before the watchdog watches, so that only what hangs can take long."""
 
 

@@ -25,16 +25,17 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Guards, Method, Validation
+from finetune_api.base import dump_plain, load_plain
+from finetune_trainer.control import Control
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import TrainerError
-from finetune_trainer.follow import Control
+from finetune_trainer.execution import Execution
 from finetune_trainer.loop import train
-from finetune_trainer.manifest import Execution
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.layers import decoder_layers
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.sharding import whole
 from finetune_trainer.state import Counters, LoopState, trainable
@@ -63,10 +64,8 @@ class RunSettings:
     keep_in: str | None = None
     """File for the state that the first process ends with."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    following: dict[str, Any] = field(default_factory=dict)
-    """`training.validation`."""
-    guards: dict[str, Any] = field(default_factory=dict)
-    """`training.guards`."""
+    control: dict[str, Any] = field(default_factory=dict)
+    """Fields of `Control`."""
     method: Literal["lora", "dora", "full"] = "lora"
     is_divided: bool = False
     """Every process holds a part of every layer."""
@@ -152,7 +151,7 @@ def _run(settings: RunSettings, rank: int) -> Ended:
     torch.manual_seed(0)
     base = LlamaForCausalLM(tiny_config()).to(getattr(torch, settings.base)).requires_grad_(False)
     numbers = hyperparameters(**settings.hyperparameters)
-    model = attach(base, Method(type=settings.method), numbers)
+    model = attach(base, MethodSettings(type=settings.method), numbers)
     if settings.skewed_start and rank > 0:
         with torch.no_grad():
             for _, parameter in trainable(model):
@@ -179,7 +178,7 @@ def _run(settings: RunSettings, rank: int) -> Ended:
             should_stop=should_stop,
             on_checkpoint=states.append,
             every_steps=10,
-            control=Control(Validation(**settings.following), Guards(**settings.guards)),
+            control=Control(**settings.control),
             is_divided=settings.is_divided,
         )
         changes = outcome.execution_changes
@@ -206,14 +205,17 @@ def _run(settings: RunSettings, rank: int) -> Ended:
 def _write(state: LoopState, path: Path) -> None:
     save_file(state.tensors, path)
     assert state.execution is not None
-    path.with_suffix(".json").write_text(
-        json.dumps([state.counters.model_dump_json(), state.execution.model_dump_json()])
-    )
+    written = [dump_plain(each) for each in (state.counters, state.execution)]
+    path.with_suffix(".json").write_text(json.dumps(written))
 
 
 def _read(path: Path) -> LoopState:
     counters, execution = json.loads(path.with_suffix(".json").read_text())
-    return LoopState(Counters.model_validate_json(counters), load_file(path), Execution.model_validate_json(execution))
+    return LoopState(
+        load_plain(Counters, counters),
+        load_file(path),
+        load_plain(Execution, execution),
+    )
 
 
 def run_in_processes(runs: Sequence[RunSettings], count: int, folder: Path) -> list[list[Ended]]:

@@ -17,12 +17,12 @@ from trainer_settings import hyperparameters
 from training_run import random_rows
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Method
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives import preference
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.language import LanguageTask
@@ -37,7 +37,7 @@ SETTINGS = hyperparameters(
 @pytest.fixture
 def model(tiny_config):
     torch.manual_seed(0)
-    return attach(LlamaForCausalLM(tiny_config).requires_grad_(False), Method(), SETTINGS)
+    return attach(LlamaForCausalLM(tiny_config).requires_grad_(False), MethodSettings(), SETTINGS)
 
 
 def adapter(model) -> dict[str, torch.Tensor]:
@@ -107,7 +107,7 @@ def test_sft_has_the_trajectory_of_trls_trainer(model, tokenizer, tmp_path):
     ]
     data = Dataset.from_dict({"input_ids": [row.token_ids for row in rows], "labels": labels})
     torch.manual_seed(0)
-    fresh = attach(LlamaForCausalLM(model.config).requires_grad_(False), Method(), SETTINGS)
+    fresh = attach(LlamaForCausalLM(model.config).requires_grad_(False), MethodSettings(), SETTINGS)
     trainer = SFTTrainer(
         model=fresh, args=SFTConfig(**theirs(tmp_path)), train_dataset=data, processing_class=tokenizer
     )
@@ -122,7 +122,7 @@ def test_dpo_has_the_loss_and_trajectory_of_trls_trainer(model, tokenizer, tmp_p
     from trl import DPOConfig, DPOTrainer
 
     torch.manual_seed(0)
-    fresh = attach(LlamaForCausalLM(model.config).requires_grad_(False), Method(), SETTINGS)
+    fresh = attach(LlamaForCausalLM(model.config).requires_grad_(False), MethodSettings(), SETTINGS)
     pairs = [
         {"prompt": f"What is {number}?", "chosen": f" It is {number}.", "rejected": f" {7 * number} or so, I think"}
         for number in range(STEPS * BATCH)

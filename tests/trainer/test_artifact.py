@@ -8,9 +8,9 @@ from peft import PeftModel
 from trainer_settings import hyperparameters
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from finetune_api.spec.training import Method
 from finetune_trainer.artifact import load_artifact, save_artifact
 from finetune_trainer.methods.attach import attach, finish
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.model import load_base
 from finetune_trainer.state import trainable
 
@@ -21,7 +21,7 @@ BASE_URI = "s3://team/models/tiny"
 
 def trained(directory, method, dtype=torch.float32, seed=1):
     """A model whose trained weights have moved."""
-    model = attach(load_base(directory, dtype=dtype, device=CPU), Method(type=method), hyperparameters())
+    model = attach(load_base(directory, dtype=dtype, device=CPU), MethodSettings(type=method), hyperparameters())
     torch.manual_seed(seed)
     with torch.no_grad():
         for _, parameter in trainable(model):

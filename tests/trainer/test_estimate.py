@@ -13,6 +13,7 @@ from finetune_api.spec.training import LastLayers, Lora, Method
 from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.estimate import estimate, fitting_micro_batch, require_fit, run_length
+from finetune_trainer.from_spec import method_settings
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.state import trainable
 
@@ -114,7 +115,7 @@ def test_activations_are_what_autograd_keeps_and_one_layer_more(method, precisio
     lora = Lora(dropout=dropout)
     trained = Method(type=method, lora=lora, last_layers=LastLayers(count=3))
     chosen = hyperparameters(rank=8)
-    model = attach(model.requires_grad_(False), trained, chosen).train()
+    model = attach(model.requires_grad_(False), method_settings(trained), chosen).train()
     found = run(
         base, method, gpu=False, longest=tokens, lora=lora, last=3, precision=precision, rank=8,
         micro_batch_tokens=tokens,

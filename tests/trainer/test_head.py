@@ -6,13 +6,14 @@ from peft import PeftModel
 from trainer_settings import hyperparameters
 from transformers import AutoModelForSequenceClassification, GPTNeoXConfig, GPTNeoXForCausalLM
 
-from finetune_api.spec.training import Classification, Lora, Method, Objective
+from finetune_api.spec.training import Classification, Objective
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.head import LANGUAGE, Head, choose_head, put_head
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.model import load_base
 from finetune_trainer.objectives.pooled import last_scores
 from finetune_trainer.state import trainable
@@ -87,7 +88,7 @@ def test_plain_transformers_and_peft_score_padded_rows_alike(tiny_model_dir, mak
     rows = [Tokenized([*row.token_ids, 1], [*row.weights, 1.0], row.source) for row in rows]
     head = Head(("good", "bad", "so-so"), pad_token_id=0)
     base = load_base(tiny_model_dir, dtype=torch.float32, device=CPU)
-    ours = attach(put_head(base, head, 3), Method(), hyperparameters(), head=head).eval()
+    ours = attach(put_head(base, head, 3), MethodSettings(), hyperparameters(), head=head).eval()
     for _, parameter in trainable(ours):
         parameter.add_(torch.randn_like(parameter), alpha=0.1)
     ours.save_pretrained(tmp_path)
@@ -101,13 +102,13 @@ def test_plain_transformers_and_peft_score_padded_rows_alike(tiny_model_dir, mak
 
 
 def test_the_head_and_the_adapters_alone_are_trained_and_the_head_gets_no_adapter(tiny_model):
-    model = attach(put_head(tiny_model, HEAD, 0), Method(), hyperparameters(), head=HEAD)
+    model = attach(put_head(tiny_model, HEAD, 0), MethodSettings(), hyperparameters(), head=HEAD)
     names = [name for name, _ in trainable(model)]
     assert [name for name in names if "lora_" not in name] == ["base_model.model.score.modules_to_save.default.weight"]
     assert len(names) == 1 + 2 * 7 * 2
 
 
 def test_a_head_cannot_be_named_as_a_target(tiny_model):
-    method = Method(lora=Lora(target_modules=["score"]))
+    method = MethodSettings(target_modules=["score"])
     with pytest.raises(SettingsError, match="score"):
         attach(put_head(tiny_model, HEAD, 0), method, hyperparameters(), head=HEAD)

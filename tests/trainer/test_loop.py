@@ -11,13 +11,14 @@ from safetensors.torch import load_file, save_file
 from trainer_settings import hyperparameters
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from finetune_api.base import dump_plain, load_plain
 from finetune_api.conditions import Reason
-from finetune_api.spec.training import LastLayers, Lora, Method
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.errors import DivergedError, InfrastructureError, StopRequested
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.schedule import learning_rate
 from finetune_trainer.state import Counters, LoopState, trainable
@@ -45,7 +46,7 @@ class Run:
         torch.manual_seed(0)
         base = LlamaForCausalLM(tiny_config).requires_grad_(False)
         settings = hyperparameters(**changed)
-        self.model = attach(base, method or Method(lora=Lora(dropout=dropout)), settings)
+        self.model = attach(base, method or MethodSettings(dropout=dropout), settings)
         self.plan = plan_steps(
             [len(row.token_ids) for row in rows],
             seed=settings.seed, epochs=settings.epochs, max_steps=settings.max_steps,
@@ -90,7 +91,7 @@ def test_a_stopped_and_resumed_run_has_the_same_weights_bit_for_bit(tiny_config,
     (state,) = first.states
     assert state.counters.step == stop
     saved = LoopState(
-        Counters.model_validate_json(state.counters.model_dump_json()),
+        load_plain(Counters, dump_plain(state.counters)),
         {name: tensor.clone() for name, tensor in state.tensors.items()},
     )
     second = Run(tiny_config, rows, dropout=0.1, state=saved).finish()
@@ -106,7 +107,7 @@ def test_a_run_is_resumed_bit_for_bit_whatever_is_trained(tiny_config, make_rows
     """Through the file that a checkpoint is: a tied weight stands in it once."""
     config = copy.deepcopy(tiny_config)
     config.tie_word_embeddings = tied
-    rows, trained = make_rows(20), Method(type=method, last_layers=LastLayers(count=1))
+    rows, trained = make_rows(20), MethodSettings(type=method, last_layers=1)
     straight = Run(config, rows, method=trained).finish()
     first = Run(config, rows, method=trained, stop_at=2, validation=0)
     with pytest.raises(StopRequested):

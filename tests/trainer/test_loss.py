@@ -9,13 +9,13 @@ from torch.nn import functional
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Method
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.problems import Source
 from finetune_trainer.evaluate.metrics import loss_table, ratio
 from finetune_trainer.evaluate.score import score
 from finetune_trainer.loss import collate, head_losses, row_losses
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.model import load_base
 from finetune_trainer.state import trainable
 
@@ -42,7 +42,7 @@ def test_the_loss_equals_the_textbook_loss_of_single_rows(tiny_model, make_rows)
 
 def test_the_gradient_equals_that_of_the_textbook_loss(tiny_model, make_rows):
     rows = make_rows(5)
-    model = attach(tiny_model, Method(), hyperparameters())
+    model = attach(tiny_model, MethodSettings(), hyperparameters())
     torch.manual_seed(1)
     for name, parameter in trainable(model):
         if "lora_B" in name:  # zero at the start, which would hide errors in A
@@ -64,7 +64,7 @@ def test_where_the_head_trains_its_gradient_is_that_of_the_textbook_loss(
     monkeypatch.setattr("finetune_trainer.loss._CHUNK", chunk)
     config = copy.deepcopy(tiny_config)
     config.tie_word_embeddings = tied
-    model = attach(LlamaForCausalLM(config), Method(type="full"), hyperparameters())
+    model = attach(LlamaForCausalLM(config), MethodSettings(type="full"), hyperparameters())
     rows = make_rows(5)
     counts = [1.0, 0.5, 0.0, 2.0, 0.25]
     sum(count * whole_model_loss(model, row) for count, row in zip(counts, rows, strict=True)).backward()
@@ -90,7 +90,7 @@ def test_a_head_trained_in_mixed_precision_has_a_gradient_near_the_exact_one(tin
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
         base = load_base(tiny_model_dir, dtype=dtype, device=CPU)
-        model = attach(base, Method(type="full"), hyperparameters())
+        model = attach(base, MethodSettings(type="full"), hyperparameters())
         row_losses(model, collate(rows, CPU)).sum().backward()
         gradients.append(model.lm_head.weight.grad)
     exact, coarse = gradients

@@ -5,11 +5,11 @@ import torch
 from trainer_settings import hyperparameters
 from transformers import AutoModelForCausalLM
 
-from finetune_api.spec.training import Method
 from finetune_trainer.artifact import save_artifact
 from finetune_trainer.errors import DivergedError
 from finetune_trainer.merged import merge
 from finetune_trainer.methods.attach import attach, finish
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.model import load_base
 from finetune_trainer.state import trainable
 
@@ -18,7 +18,9 @@ PROBE = torch.arange(3, 20)[None]
 
 
 def trained(directory, method, value=0.05):
-    model = attach(load_base(directory, dtype=torch.float32, device=CPU), Method(type=method), hyperparameters())
+    model = attach(
+        load_base(directory, dtype=torch.float32, device=CPU), MethodSettings(type=method), hyperparameters()
+    )
     torch.manual_seed(1)
     with torch.no_grad():
         for _, parameter in trainable(model):

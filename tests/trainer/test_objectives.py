@@ -8,13 +8,14 @@ from torch.nn import functional
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Classification, Lora, Method, Objective, Preference
+from finetune_api.spec.training import Classification, Objective, Preference
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.errors import StopRequested
 from finetune_trainer.head import Head, put_head
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.objectives.preference import PreferenceTask, dpo_losses, log_probabilities
 from finetune_trainer.packing import enable_packing
@@ -40,7 +41,7 @@ def make_items(name, rows):
 def make_model(name, base, **changed):
     settings = hyperparameters(**changed)
     head = HEADS.get(name, Head())
-    return attach(put_head(base, head, settings.seed), Method(lora=Lora(dropout=0.1)), settings, head=head)
+    return attach(put_head(base, head, settings.seed), MethodSettings(dropout=0.1), settings, head=head)
 
 
 def shake(model):

@@ -8,12 +8,12 @@ import torch
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Lora, Method
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.plan import plan_steps
 from finetune_trainer.failures import as_trainer_error
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.state import trainable
 
@@ -38,7 +38,7 @@ class Run:
         torch.manual_seed(0)
         settings = hyperparameters(packing="off", **changed)
         base = LlamaForCausalLM(tiny_config).requires_grad_(False)
-        self.model = attach(base, Method(lora=Lora(dropout=0.1)), settings)
+        self.model = attach(base, MethodSettings(dropout=0.1), settings)
         self.logs, self.states = [], []
         plan = plan_steps(
             [len(row.token_ids) for row in rows], seed=settings.seed, epochs=settings.epochs,

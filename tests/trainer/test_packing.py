@@ -15,13 +15,13 @@ from torch.nn import functional
 from trainer_settings import hyperparameters
 from transformers import AttentionInterface
 
-from finetune_api.spec.training import Method
 from finetune_trainer import attention
 from finetune_trainer.attention import DOCUMENT_ATTENTION, Documents
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.loss import collate, row_losses
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.packing import enable_packing
 from finetune_trainer.state import trainable
@@ -32,7 +32,7 @@ PACKED = ["llama", "qwen2", "qwen2-window", "qwen3", "mistral", "mistral-window"
 
 def with_adapter(base):
     """LoRA that changes something: its B is zero at the start, which would hide errors in A's gradient."""
-    model = attach(base.requires_grad_(False), Method(), hyperparameters()).eval()
+    model = attach(base.requires_grad_(False), MethodSettings(), hyperparameters()).eval()
     torch.manual_seed(1)
     for name, parameter in trainable(model):
         if "lora_B" in name:

@@ -8,11 +8,12 @@ from trainer_settings import hyperparameters
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from finetune_api.spec.job import FinetuneJobSpec
-from finetune_api.spec.training import Lora, Method, Objective
+from finetune_api.spec.training import Objective
 from finetune_trainer.artifact import save_artifact
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.checks import check_method
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.model import load_base
 from finetune_trainer.parent import ADAPTER_WEIGHTS, AdapterConfig, ParentAdapter, check_labels, check_parent
 from finetune_trainer.state import trainable
@@ -46,7 +47,7 @@ def config(**changes):
 def parent(request, tiny_model_dir, tmp_path):
     """A trained adapter on disk, and the logits that it gives."""
     base = load_base(tiny_model_dir, dtype=torch.float32, device=CPU)
-    model = attach(base, Method(type=request.param), hyperparameters(rank=4, alpha=12))
+    model = attach(base, MethodSettings(type=request.param), hyperparameters(rank=4, alpha=12))
     torch.manual_seed(1)
     with torch.no_grad():
         for _, parameter in trainable(model):
@@ -63,7 +64,7 @@ def on_disk(directory):
 
 def continued(parent, tiny_model_dir, method=None):
     base = load_base(tiny_model_dir, dtype=torch.float32, device=CPU)
-    return attach(base, method or Method(type=parent.config.method), hyperparameters(), parent=parent)
+    return attach(base, method or MethodSettings(type=parent.config.method), hyperparameters(), parent=parent.directory)
 
 
 def test_before_its_first_step_the_model_is_the_parent_and_all_of_it_trains(parent, tiny_model_dir):
@@ -73,7 +74,7 @@ def test_before_its_first_step_the_model_is_the_parent_and_all_of_it_trains(pare
         assert torch.equal(model.eval()(PROBE).logits, logits)
     fresh = attach(
         load_base(tiny_model_dir, dtype=torch.float32, device=CPU),
-        Method(type=adapter.config.method), hyperparameters(rank=4),
+        MethodSettings(type=adapter.config.method), hyperparameters(rank=4),
     )  # fmt: skip
     assert [name for name, _ in trainable(model)] == [name for name, _ in trainable(fresh)]
     assert model.peft_config["default"].lora_alpha == 12
@@ -81,7 +82,7 @@ def test_before_its_first_step_the_model_is_the_parent_and_all_of_it_trains(pare
 
 def test_dropout_is_the_job_s_own(parent, tiny_model_dir):
     adapter, _ = parent
-    model = continued(adapter, tiny_model_dir, Method(type=adapter.config.method, lora=Lora(dropout=0.25)))
+    model = continued(adapter, tiny_model_dir, MethodSettings(type=adapter.config.method, dropout=0.25))
     assert model.get_base_model().model.layers[0].self_attn.q_proj.lora_dropout["default"].p == 0.25
 
 
@@ -99,7 +100,12 @@ def test_a_parent_of_another_width_is_refused(parent, tmp_path):
     adapter, _ = parent
     config = LlamaConfig(**{**tiny_config().to_dict(), "intermediate_size": 96})
     with pytest.raises(SettingsError, match=r"of shape \[4, 64\], not \[4, 96\]"):
-        attach(LlamaForCausalLM(config), Method(type=adapter.config.method), hyperparameters(), parent=adapter)
+        attach(
+            LlamaForCausalLM(config),
+            MethodSettings(type=adapter.config.method),
+            hyperparameters(),
+            parent=adapter.directory,
+        )
 
 
 def test_a_parent_that_is_no_safetensors_file_is_refused(parent, tiny_model_dir):
@@ -119,7 +125,9 @@ def test_a_language_adapter_is_gone_on_from_as_a_classifier_with_a_new_head(pare
     torch.manual_seed(0)
     base = LlamaForSequenceClassification(tiny_config()).eval().requires_grad_(False)
     head = base.score.weight.clone()
-    model = attach(base, Method(type=adapter.config.method), hyperparameters(), head=NewHead(), parent=adapter)
+    model = attach(
+        base, MethodSettings(type=adapter.config.method), hyperparameters(), head=NewHead(), parent=adapter.directory
+    )
     found = dict(trainable(model))
     weights = load_file(adapter.directory / ADAPTER_WEIGHTS)
     saved = {name.replace(".weight", ".default.weight"): tensor for name, tensor in weights.items()}

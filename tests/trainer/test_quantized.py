@@ -9,10 +9,10 @@ from tiny_model import tiny_config, train_tokenizer, wrap
 from trainer_settings import hyperparameters
 from transformers import LlamaForCausalLM
 
-from finetune_api.spec.training import Method
 from finetune_trainer.artifact import load_artifact, save_artifact
 from finetune_trainer.loss import collate, row_losses
 from finetune_trainer.methods.attach import attach, finish
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.model import load_base
 from finetune_trainer.state import trainable
 
@@ -59,7 +59,7 @@ def test_the_base_computes_what_its_rounded_weights_do(directory):
 
 
 def test_adapters_train_on_it_and_are_read_back(directory, make_rows, tmp_path):
-    model = attach(load(directory, four_bit=True), Method(type="qlora"), hyperparameters())
+    model = attach(load(directory, four_bit=True), MethodSettings(type="qlora"), hyperparameters())
     optimizer = torch.optim.AdamW([tensor for _, tensor in trainable(model)], lr=0.01)
     batch, losses = collate(make_rows(4), CPU), []
     for _ in range(6):

@@ -13,13 +13,15 @@ from trainer_settings import hyperparameters
 from training_run import Ended, RunSettings, random_rows, run, run_in_processes
 from transformers import LlamaForCausalLM
 
+from finetune_api.base import dump_plain, load_plain
 from finetune_api.conditions import Reason
-from finetune_api.spec.training import Guards, Method, Validation
+from finetune_trainer.control import Control, ValidationMeasure
 from finetune_trainer.data.item import Item
 from finetune_trainer.errors import DivergedError, StopRequested
-from finetune_trainer.follow import Control, ValidationMeasure, mean_loss
+from finetune_trainer.follow import mean_loss
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
+from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.state import Counters, LoopState, trainable
 
@@ -66,7 +68,7 @@ class Run:
     def start(self):
         torch.manual_seed(0)
         numbers = hyperparameters(learning_rate=0.02, micro_batch_tokens=96)
-        self.model = attach(LlamaForCausalLM(tiny_config()).requires_grad_(False), Method(), numbers)
+        self.model = attach(LlamaForCausalLM(tiny_config()).requires_grad_(False), MethodSettings(), numbers)
         items = [Item((row,)) for row in random_rows(ROWS)]
         self.logs, self.states, self.polls = [], [], 0
 
@@ -89,7 +91,8 @@ class Run:
 
 def through_a_file(state: LoopState) -> LoopState:
     """As a checkpoint holds it."""
-    return LoopState(Counters.model_validate_json(state.counters.model_dump_json()), load(save(state.tensors)))
+    counters = load_plain(Counters, dump_plain(state.counters))
+    return LoopState(counters, load(save(state.tensors)))
 
 
 def same(found: Run, expected: Run) -> bool:
@@ -112,8 +115,8 @@ class Scripted:
 
 def followed(*values, **settings) -> Control:
     """Validation by a scripted accuracy."""
-    asked = Validation(metric="exact_match", **settings)
-    return Control(validation=asked, measure=ValidationMeasure("exact_match", Scripted(*values)))
+    measure = ValidationMeasure("exact_match", Scripted(*values))
+    return Control(metric="exact_match", measure=measure, **settings)
 
 
 def test_the_artifact_is_the_best_state_and_the_summary_says_of_which_step():
@@ -163,7 +166,7 @@ def test_a_metric_stands_in_the_row_of_its_step_beside_the_loss():
 def test_the_metric_is_measured_on_the_model_of_that_step():
     items = [Item((row,)) for row in random_rows(ROWS)][:6]
     measure = ValidationMeasure("exact_match", lambda model: mean_loss(model, LanguageTask(items), 96, packing=False))
-    run = Run(Control(Validation(metric="exact_match"), measure=measure)).start()
+    run = Run(Control(metric="exact_match", measure=measure)).start()
     measured = [log for log in run.logs if log.validation_metric is not None]
     assert [log.validation_metric[1] for log in measured] == pytest.approx([log.validation_loss for log in measured])
     assert len({log.validation_loss for log in measured}) == 4
@@ -188,7 +191,7 @@ def test_a_stop_request_inside_the_metric_loses_neither_step_nor_measurement():
     control = followed(0.2, 0.9, 0.5, 0.4, keep="best")
     whole = Run(control).start()
     stopping = ValidationMeasure("exact_match", stop_in_the_second(control.measure.measure))
-    first = Run(Control(control.validation, measure=stopping), stop_poll=math.inf)
+    first = Run(replace(control, measure=stopping), stop_poll=math.inf)
     first.start()
     saved = next(state for state in first.states if state.counters.step == 10)
     assert (saved.counters.validation.step, saved.counters.step) == (5, 10)
@@ -209,7 +212,7 @@ def stop_in_the_second(measure):
     return stopped
 
 
-ROLLBACK = Control(Validation(keep="best", times=10), Guards(on_divergence="rollback"))
+ROLLBACK = Control(keep="best", times=10, on_divergence="rollback")
 
 
 def test_a_loss_that_is_not_finite_rolls_back_and_leaves_the_steps_between_out():
@@ -230,7 +233,7 @@ def test_without_a_checkpoint_it_goes_back_to_the_start():
 
 
 def test_a_rise_of_the_smoothed_loss_rolls_back_too():
-    control = Control(guards=Guards(on_divergence="rollback", divergence_factor=3.0))
+    control = Control(on_divergence="rollback", divergence_factor=3.0)
     run = Run(control, poison=frozenset({9}), times=300.0, since=11, every=11, validation=False).start()
     assert {log.step: log.rolled_back_to for log in run.logs if log.rolled_back_to is not None} == {13: 11}
     assert run.outcome.rollbacks == 2, "row 9 comes again in the last step"
@@ -246,7 +249,7 @@ def test_the_fourth_divergence_fails(times):
 
 def test_without_rollback_the_first_divergence_fails_with_its_numbers():
     with pytest.raises(DivergedError, match=r"risen to .* more than 2 times its lowest, .* at step 12 of 20$"):
-        Run(Control(guards=Guards(divergence_factor=2.0)), poison=frozenset({9}), times=300.0, since=11).start()
+        Run(Control(divergence_factor=2.0), poison=frozenset({9}), times=300.0, since=11).start()
 
 
 @pytest.mark.parametrize("poison", [7, 22, 2])
@@ -275,9 +278,9 @@ def in_processes(**changes) -> RunSettings:
 
 
 BEST = in_processes(
-    validation=6, following={"keep": "best", "times": 20, "patience": 3}, hyperparameters={"learning_rate": 0.3}
+    validation=6, control={"keep": "best", "times": 20, "patience": 3}, hyperparameters={"learning_rate": 0.3}
 )
-LOST = in_processes(guards={"on_divergence": "rollback"}, hyperparameters={"learning_rate": 1e30, "warmup_ratio": 0.0})
+LOST = in_processes(control={"on_divergence": "rollback"}, hyperparameters={"learning_rate": 1e30, "warmup_ratio": 0.0})
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,12 @@ import math
 
 import pytest
 
+from finetune_api.base import dump_plain, load_plain
 from finetune_api.spec.job import FinetuneJobSpec
-from finetune_api.spec.training import Validation
+from finetune_trainer.control import Control
 from finetune_trainer.errors import SettingsError
-from finetune_trainer.validation import Measurement, ValidationRecord, check_validation, out_of_patience, points
+from finetune_trainer.from_spec import check_validation
+from finetune_trainer.validation import Measurement, ValidationRecord, out_of_patience, points
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_the_best_is_the_earliest_of_the_best_finite_ones(values, higher_is_bett
 
 
 def test_a_record_that_was_saved_goes_on_as_it_was():
-    saved = ValidationRecord.model_validate_json(record(3.0, 1.0, math.nan).model_dump_json())
+    saved = load_plain(ValidationRecord, dump_plain(record(3.0, 1.0, math.nan)))
     assert saved.after(40, 0.5, higher_is_better=False) == record(3.0, 1.0, math.nan, 0.5)
 
 
@@ -65,7 +67,7 @@ def test_a_record_that_was_saved_goes_on_as_it_was():
     ],
 )
 def test_training_ends_when_so_many_measurements_in_a_row_were_no_better(values, patience, expected):
-    assert out_of_patience(record(*values), Validation(patience=patience)) == expected
+    assert out_of_patience(record(*values), Control(patience=patience)) == expected
 
 
 def spec(**validation) -> FinetuneJobSpec:

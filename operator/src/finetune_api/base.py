@@ -1,8 +1,8 @@
 """The base of every model in the contract: camelCase outside, snake_case inside, nothing unknown, nothing mutable."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, JsonValue, RootModel, StringConstraints
 from pydantic.alias_generators import to_camel
 
 
@@ -28,6 +28,39 @@ class Message(Contract):
 
     # A number that is not finite stays one: as null, pydantic's own choice, it could not be read again.
     model_config = ConfigDict(extra="ignore", ser_json_inf_nan="strings")
+
+
+Plain = TypeVar("Plain")
+
+
+class _Document(RootModel[Plain]):
+    # Pydantic allows no `extra` here: unknown fields of a dataclass are ignored.
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        ser_json_inf_nan="strings",
+    )
+
+
+def dump_plain(value: object) -> str:
+    """A frozen dataclass, of code that runs without pydantic, as the JSON that a `Message` of its fields would be.
+
+    As a field of a model a dataclass becomes that anyway; this is for one that is a whole document.
+    """
+    document: Any = _Document[type(value)]  # type: ignore[misc]  # known at run time alone
+    return str(document(value).model_dump_json())
+
+
+def load_plain(kind: type[Plain], content: str) -> Plain:
+    """The dataclass that `dump_plain` wrote.
+
+    Raises:
+        ValidationError: pydantic's; it is none of this kind.
+
+    """
+    return _Document[kind].model_validate_json(content).root  # type: ignore[valid-type]
 
 
 _S3_URI: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=/-]*)?$"

@@ -16,7 +16,8 @@ from finetune_api.layout import OutputLayout
 from finetune_api.spec.model import Storage as StorageSpec
 from finetune_trainer.epoch import Epoch
 from finetune_trainer.errors import CredentialsError, DivergedError, InfrastructureError
-from finetune_trainer.manifest import Execution, Identity
+from finetune_trainer.execution import Execution
+from finetune_trainer.manifest import Identity
 from finetune_trainer.output import checkpoints, remove_checkpoints
 from finetune_trainer.signals import StopSignal
 from finetune_trainer.storage import Storage

@@ -15,6 +15,7 @@ from typing import Final
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from finetune_api.base import dump_plain, load_plain
 from finetune_api.conditions import Reason
 from finetune_api.report import SavedCheckpoint
 from finetune_trainer.epoch import Epoch
@@ -75,7 +76,7 @@ class Checkpoints:
             storage.delete([f"{prefix}{MANIFEST}"])
         directory = _empty(self.work_dir / "checkpoint-upload")
         save_file(state.tensors, directory / TENSORS)
-        (directory / COUNTERS).write_text(state.counters.model_dump_json())
+        (directory / COUNTERS).write_text(dump_plain(state.counters))
         (directory / METRICS).write_bytes(captured.metrics)
         names, what = (TENSORS, COUNTERS, METRICS), f"checkpoint of step {step}"
         manifest = self._manifest(state, upload_files(storage, directory, prefix, names, what))
@@ -124,7 +125,7 @@ class Checkpoints:
             LOG.warning("%s is damaged; falling back to the checkpoint before", candidate.prefix)
             return None
         try:
-            counters = Counters.model_validate_json((directory / COUNTERS).read_text())
+            counters = load_plain(Counters, (directory / COUNTERS).read_text())
             state = LoopState(counters, load_file(directory / TENSORS), candidate.manifest.execution)
         except (SafetensorError, OSError, ValueError) as error:
             LOG.warning("%s cannot be read (%s); falling back", candidate.prefix, type(error).__name__)

@@ -4,9 +4,9 @@ One step's loss says little where batches are small, so it is smoothed: an expon
 start corrected as Adam does (Kingma and Ba 2015, arXiv:1412.6980, section 3).
 """
 
+from dataclasses import dataclass, replace
 from typing import Final
 
-from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import DivergedError
 
@@ -19,7 +19,8 @@ _FLOOR: Final = 0.25
 learnt yet, of which a multiple is nothing; with the usual factor of 4 the loss must be back where it began."""
 
 
-class LossTrend(Message):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossTrend:
     """The smoothed training loss so far."""
 
     steps: int = 0
@@ -39,12 +40,12 @@ class LossTrend(Message):
     def after(self, step: int, loss: float) -> "LossTrend":
         """The trend with the finite loss of one step more."""
         mean = _DECAY * self.mean + (1 - _DECAY) * loss
-        trend = self.model_copy(update={"steps": self.steps + 1, "mean": mean})
+        trend = replace(self, steps=self.steps + 1, mean=mean)
         if trend.steps < _SMOOTHED:
             return trend
         if trend.lowest is None or trend.smoothed < trend.lowest:
-            trend = trend.model_copy(update={"lowest": trend.smoothed, "lowest_step": step})
-        return trend if trend.first is not None else trend.model_copy(update={"first": trend.smoothed})
+            trend = replace(trend, lowest=trend.smoothed, lowest_step=step)
+        return trend if trend.first is not None else replace(trend, first=trend.smoothed)
 
     def fault(self, factor: float) -> str | None:
         """What is wrong, if the loss has risen above `factor` times its lowest."""

@@ -28,7 +28,7 @@ from finetune_api.spec.training import Method
 from finetune_trainer.base_model import BaseModel, TensorInfo
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.hyperparameters import Hyperparameters
-from finetune_trainer.methods.checks import WHOLE_MODEL
+from finetune_trainer.methods.settings import WHOLE_MODEL
 
 LOG: Final = logging.getLogger(__name__)
 _KEPT: Final = {

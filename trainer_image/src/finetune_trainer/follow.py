@@ -1,39 +1,19 @@
 """Measurements on the validation rows while training goes on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from finetune_api.spec.evaluation import MetricName
-from finetune_api.spec.training import Guards, Validation
 from finetune_trainer.best import Weights, copy_weights
+from finetune_trainer.control import Control
 from finetune_trainer.data.plan import micro_batches, shares
 from finetune_trainer.errors import StopRequested
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.state import Counters
 from finetune_trainer.validation import out_of_patience, points
-
-
-@dataclass(frozen=True, slots=True)
-class ValidationMeasure:
-    """A metric of the objective, measured on the validation rows."""
-
-    name: MetricName
-    measure: Callable[[Any], float]
-    """Of a model. Higher is better, as of every metric but the loss; may raise StopRequested."""
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What is watched while training goes on, and what follows from it."""
-
-    validation: Validation = field(default_factory=Validation)
-    guards: Guards = field(default_factory=Guards)
-    measure: ValidationMeasure | None = None
-    """`validation.metric`, where that is not the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +31,8 @@ class Follower:
 
     def __init__(self, control: Control, task: Task | None, steps: int) -> None:
         """`task` are the validation rows; None where there are none. The run has so many `steps`."""
-        self._task, self._settings, self._measure, self._steps = task, control.validation, control.measure, steps
-        self._points = points(steps, self._settings.times) if task is not None else frozenset()
+        self._task, self._control, self._steps = task, control, steps
+        self._points = points(steps, self._control.times) if task is not None else frozenset()
         self.best: Weights = {}
         """Those of the best measurement; empty where the last state is kept, or before there is one."""
 
@@ -62,11 +42,11 @@ class Follower:
 
     def is_out_of_patience(self, counters: Counters) -> bool:
         """Whether training ends here."""
-        return out_of_patience(counters.validation, self._settings) is not None
+        return out_of_patience(counters.validation, self._control) is not None
 
     def why_early(self, counters: Counters) -> str | None:
         """Why training has ended before its last step, if it has."""
-        return out_of_patience(counters.validation, self._settings) if counters.step < self._steps else None
+        return out_of_patience(counters.validation, self._control) if counters.step < self._steps else None
 
     def look(
         self, model: Any, batch_tokens: int, *, packing: bool, should_stop: Callable[[], bool], ranks: Ranks
@@ -81,11 +61,11 @@ class Follower:
             loss = mean_loss(model, self._task, batch_tokens, packing=packing, should_stop=should_stop, ranks=ranks)
         except InterruptedError:
             return None
-        if self._measure is None:
+        if self._control.measure is None:
             return Followed(loss, None)
         value, stopped = 0.0, False
         try:
-            value = self._measure.measure(model)
+            value = self._control.measure.measure(model)
         except StopRequested:
             stopped = True
         if ranks.any(stopped):
@@ -99,13 +79,13 @@ class Follower:
         value = found.loss if found.metric is None else found.metric
         higher_is_better = found.metric is not None
         record = counters.validation.after(counters.step, value, higher_is_better=higher_is_better)
-        if self._settings.keep == "best" and record.best is not None and record.best.step == counters.step:
+        if self._control.keep == "best" and record.best is not None and record.best.step == counters.step:
             self.best = copy_weights(model)
-        return counters.model_copy(update={"validation": record, "validation_loss": found.loss})
+        return replace(counters, validation=record, validation_loss=found.loss)
 
     def fields(self, found: Followed) -> dict[str, Any]:
         """What a step's log says of a measurement."""
-        metric = None if found.metric is None else (self._settings.metric, found.metric)
+        metric = None if found.metric is None else (self._control.metric, found.metric)
         return {"validation_loss": found.loss, "validation_metric": metric}
 
 

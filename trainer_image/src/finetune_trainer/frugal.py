@@ -4,7 +4,7 @@ The attempt before has left its report in S3. Steps are as large as before: the 
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydantic import ValidationError
@@ -44,7 +44,7 @@ def portions(
         batch_size,
     )
     return Portions(
-        settings.model_copy(update={"micro_batch_tokens": smaller}),
+        replace(settings, micro_batch_tokens=smaller),
         evaluation.model_copy(update={"batch_size": batch_size}),
     )
 

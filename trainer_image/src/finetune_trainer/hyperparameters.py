@@ -3,15 +3,15 @@
 They are resolved once, by preflight, and frozen in `prepared.json`, so that every attempt runs by the same.
 """
 
+from dataclasses import dataclass
 from typing import Final, Literal
-
-from finetune_api.base import Message
 
 _MICRO_BATCH_TOKENS: Final = 16384
 """Used where `training.microBatchTokens` is empty; never more than a step's tokens."""
 
 
-class Hyperparameters(Message):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hyperparameters:
     """Settings of one run; names and meanings are those of `spec.training`."""
 
     learning_rate: float

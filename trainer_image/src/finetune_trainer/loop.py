@@ -29,14 +29,14 @@ from torch.distributed.tensor import DTensor
 from finetune_api.conditions import Reason
 from finetune_trainer.best import best_in, put_weights, with_best
 from finetune_trainer.cadence import Cadence
-from finetune_trainer.changes import changed_settings
+from finetune_trainer.control import Control
 from finetune_trainer.data.plan import Step, micro_batches, plan_digest, shares
 from finetune_trainer.divergence import MOST_ROLLBACKS, diverged
 from finetune_trainer.errors import InfrastructureError, StopRequested
-from finetune_trainer.follow import Control, Follower
+from finetune_trainer.execution import Execution
+from finetune_trainer.follow import Follower
 from finetune_trainer.gpu_errors import is_out_of_memory
 from finetune_trainer.hyperparameters import Hyperparameters
-from finetune_trainer.manifest import Execution
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.optimizer import clip_gradients, make_optimizer
 from finetune_trainer.packing import enable_packing
@@ -166,7 +166,7 @@ class _Run:
         clock: Callable[[], float],
     ) -> None:
         self.task, self.settings, self.plan = task, settings, plan
-        self.guards = control.guards
+        self.control = control
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
         self.ranks = ranks or Ranks(self.accelerator.process_index, self.accelerator.num_processes)
         # As for evaluation: accelerate would wrap a model that several ranks train, and sum gradients too often.
@@ -190,7 +190,7 @@ class _Run:
         self.reader = StepReader(len(plan), self.counters, clock)
         self.untold: dict[str, Any] = {}
         """Fields of the next step's log."""
-        self.held = self.state() if self.guards.on_divergence == "rollback" else None
+        self.held = self.state() if self.control.on_divergence == "rollback" else None
         """Where a rollback goes to."""
 
     def step(self) -> None:
@@ -229,8 +229,8 @@ class _Run:
             fault = log.fault()
             if fault is None:
                 trend = self.counters.trend.after(log.step, log.loss)
-                self.counters = self.counters.model_copy(update={"loss": log.loss, "trend": trend})
-                fault = trend.fault(self.guards.divergence_factor)
+                self.counters = replace(self.counters, loss=log.loss, trend=trend)
+                fault = trend.fault(self.control.divergence_factor)
                 if log is logs[-1] and fault is None and self.is_validation_point():
                     self._follow(should_stop)
                 on_log(replace(log, **self.untold))
@@ -303,7 +303,7 @@ class _Run:
         self._take(self.held)
         back_to = self.counters.step
         LOG.warning("step %d: %s; going on from the state after step %d", step, fault, back_to)
-        self.counters = self.counters.model_copy(update={"step": step, "rollbacks": done + 1})
+        self.counters = replace(self.counters, step=step, rollbacks=done + 1)
         self.reader.rewind(self.counters)
         self.untold = {"rolled_back_to": back_to}
 
@@ -333,8 +333,8 @@ class _Run:
         was = micro_batch_tokens(self.settings)
         now = max(was // 2, longest)
         LOG.warning("memory does not suffice for micro-batches of %d tokens; going on with %d", was, now)
-        self.settings = self.settings.model_copy(update={"micro_batch_tokens": now})
-        self.execution = self.execution.model_copy(update={"micro_batch_tokens": now})
+        self.settings = replace(self.settings, micro_batch_tokens=now)
+        self.execution = replace(self.execution, micro_batch_tokens=now)
         self.untold |= {"micro_batch_tokens": now}
 
     def _backward(self, step: Step, weight: float) -> Tensor:
@@ -357,12 +357,12 @@ class _Run:
         return total
 
     def _count(self, step: Step, weight: float) -> None:
-        done = {
-            "step": self.counters.step + 1,
-            "tokens": self.counters.tokens + sum(self.task.lengths[index] for index in step),
-            "weight": self.counters.weight + weight,
-        }
-        self.counters = self.counters.model_copy(update=done)
+        self.counters = replace(
+            self.counters,
+            step=self.counters.step + 1,
+            tokens=self.counters.tokens + sum(self.task.lengths[index] for index in step),
+            weight=self.counters.weight + weight,
+        )
 
     def _resume(self, state: LoopState) -> None:
         if state.counters.plan_digest != self.counters.plan_digest:
@@ -374,8 +374,7 @@ class _Run:
         self._take(state)
         self.resumed_from_step = state.counters.step
         if state.execution is not None:
-            was, now = (each.model_dump(mode="json") for each in (state.execution, self.execution))
-            self.execution_changes = changed_settings(was, now)
+            self.execution_changes = self.execution.changes_since(state.execution)
         if self.execution_changes:
             LOG.info("going on in another way, with the same result but for rounding: %s", self.execution_changes)
 

@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue
 
 from finetune_api.base import Message
 from finetune_api.report import TrainerReport
+from finetune_trainer.execution import Execution
 from finetune_trainer.storage import Storage
 
 LOG: Final = logging.getLogger(__name__)
@@ -39,18 +40,6 @@ class FileEntry(Message):
     """Bytes."""
     sha256: str
     """Hex."""
-
-
-class Execution(Message):
-    """How steps are computed: another way gives the same result but for rounding, and what dropout draws."""
-
-    world_size: int
-    """Processes that train together."""
-    packing: bool
-    """Whether rows were packed without padding, as the probe of this run decided."""
-    micro_batch_tokens: int
-    random_state: str = "none is kept: every step seeds from (seed, step, rank)"
-    """For people who look for it."""
 
 
 class CheckpointManifest(Message):

@@ -17,6 +17,7 @@ from finetune_trainer.errors import SettingsError
 from finetune_trainer.evaluate.questions import check_objective, open_questions
 from finetune_trainer.fetch import FetchedData, fetch_data, fetch_model, list_data
 from finetune_trainer.forecast import forecast
+from finetune_trainer.from_spec import check_validation
 from finetune_trainer.gates import check_gates
 from finetune_trainer.methods.checks import check_method, check_method_on
 from finetune_trainer.model_files import context_length, load_tokenizer, require_context
@@ -27,7 +28,6 @@ from finetune_trainer.prepared_store import remove_unused, store_root
 from finetune_trainer.progress_lines import ProgressLines
 from finetune_trainer.promotion import check_pointer
 from finetune_trainer.ready import DataRoom, Ready, judge, publish_quarantine
-from finetune_trainer.validation import check_validation
 
 LOG: Final = logging.getLogger(__name__)
 

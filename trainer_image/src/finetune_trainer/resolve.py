@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from finetune_api.report import ResolvedSetting
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_trainer.hyperparameters import Hyperparameters
-from finetune_trainer.methods.checks import WHOLE_MODEL
+from finetune_trainer.methods.settings import WHOLE_MODEL
 from finetune_trainer.parent import AdapterConfig
 
 _LORA_RATE: Final = 2e-4

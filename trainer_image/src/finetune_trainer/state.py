@@ -5,17 +5,16 @@ rate is a function of the step.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from finetune_api.base import Message
 from finetune_api.conditions import Reason
 from finetune_trainer.divergence import LossTrend
 from finetune_trainer.errors import DivergedError, InfrastructureError
-from finetune_trainer.manifest import Execution
+from finetune_trainer.execution import Execution
 from finetune_trainer.ranks import ALONE, Ranks
 from finetune_trainer.sharding import whole
 from finetune_trainer.validation import ValidationRecord
@@ -24,7 +23,8 @@ _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW knows about a parameter; its settings come from the spec."""
 
 
-class Counters(Message):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
     """How far a run has come."""
 
     step: int = 0
@@ -38,8 +38,8 @@ class Counters(Message):
     """Mean loss of the last step."""
     validation_loss: float | None = None
     """Mean loss on the validation rows when it was last measured."""
-    validation: ValidationRecord = ValidationRecord()
-    trend: LossTrend = LossTrend()
+    validation: ValidationRecord = field(default_factory=ValidationRecord)
+    trend: LossTrend = field(default_factory=LossTrend)
     rollbacks: int = 0
 
 

@@ -29,7 +29,7 @@ from finetune_trainer.evaluate.names import metric_names
 from finetune_trainer.evaluate.questions import open_questions
 from finetune_trainer.evaluate.watch import Watch
 from finetune_trainer.flops import most_tokens_per_second, operations_per_token
-from finetune_trainer.follow import Control
+from finetune_trainer.from_spec import control, method_settings
 from finetune_trainer.gpu_use import peak_memory
 from finetune_trainer.head import choose_head, put_head
 from finetune_trainer.hyperparameters import Hyperparameters
@@ -115,7 +115,8 @@ def tune(job: Job) -> Tuned:
     parent_scores: dict[RivalName, Measured] = {}
 
     model = put_head(model, head, job.settings.seed)
-    model = attach(model, spec.method, job.settings, head=head, parent=job.parent)
+    parent = job.parent.directory if job.parent else None
+    model = attach(model, method_settings(spec.method), job.settings, head=head, parent=parent)
     changed = {name for name, _ in trainable(model)}
     if job.parent is not None and job.parent.config.task_type == head.task_type:
         # Before its first step the model computes what its parent does, if that has such a head.
@@ -205,7 +206,7 @@ def _train(job: Job, model: Any) -> None:
         every_steps=job.context.request.spec.checkpoint.every_steps,
         every_minutes=job.context.request.spec.checkpoint.every_minutes,
         may_save=job.checkpoints.ready,
-        control=Control(spec.training.validation, spec.training.guards, make_measure(spec, job.prepared, _bench(job))),
+        control=control(spec.training, make_measure(spec, job.prepared, _bench(job))),
         ranks=job.ranks,
         is_divided=spec.resources.parallelism == "fsdp",
     )

@@ -5,25 +5,21 @@ unbroken one does.
 """
 
 import math
-from typing import Final
+from dataclasses import dataclass, replace
 
-from finetune_api.base import Message
-from finetune_api.conditions import Reason
-from finetune_api.spec.job import FinetuneJobSpec
-from finetune_api.spec.training import Validation
-from finetune_trainer.errors import SettingsError
-
-_REMEDY: Final = "list data sets under data.validation, raise data.split.validation, or leave the setting out"
+from finetune_trainer.control import Control
 
 
-class Measurement(Message):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
     """The chosen metric after a step."""
 
     step: int
     value: float
 
 
-class ValidationRecord(Message):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationRecord:
     """What the measurements so far have shown."""
 
     step: int = 0
@@ -37,7 +33,7 @@ class ValidationRecord(Message):
         """The record with one measurement more; a value that is not finite is never the best."""
         if math.isfinite(value) and (self.best is None or _beats(value, self.best.value, higher_is_better)):
             return ValidationRecord(step=step, best=Measurement(step=step, value=value))
-        return self.model_copy(update={"step": step, "worse": self.worse + 1})
+        return replace(self, step=step, worse=self.worse + 1)
 
 
 def points(steps: int, times: int) -> frozenset[int]:
@@ -45,39 +41,16 @@ def points(steps: int, times: int) -> frozenset[int]:
     return frozenset(math.ceil(steps * part / times) for part in range(1, times + 1))
 
 
-def out_of_patience(record: ValidationRecord, settings: Validation) -> str | None:
+def out_of_patience(record: ValidationRecord, control: Control) -> str | None:
     """Why training ends early, if it does."""
-    if settings.patience is None or record.worse < settings.patience:
+    if control.patience is None or record.worse < control.patience:
         return None
     if record.best is None:
-        return f"validation {settings.metric} was not finite at any of {record.worse} measurements"
+        return f"validation {control.metric} was not finite at any of {record.worse} measurements"
     return (
-        f"validation {settings.metric} has not improved since step {record.best.step} "
+        f"validation {control.metric} has not improved since step {record.best.step} "
         f"({record.best.value:.4g}; {record.worse} measurements)"
     )
-
-
-def check_validation(spec: FinetuneJobSpec, rows: int) -> None:
-    """Check that what is to be followed on the validation rows can be, on so many of them.
-
-    Raises:
-        SettingsError: there is none, and the spec asks for more than following the loss.
-
-    """
-    if rows:
-        return
-    asked = spec.training.validation
-    for field, is_asked, use in (
-        ("metric", asked.metric != "loss", f"{asked.metric} is measured on them"),
-        ("keep", asked.keep == "best", "they tell which state is the best"),
-        ("patience", asked.patience is not None, "they tell when to stop"),
-    ):
-        if is_asked:
-            raise SettingsError(
-                reason=Reason.SETTINGS_INVALID,
-                message=f"training.validation.{field} needs validation rows, and there are none: {use}",
-                advice=_REMEDY,
-            )
 
 
 def _beats(value: float, best: float, higher_is_better: bool) -> bool:

@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_trainer.control import ValidationMeasure
 from finetune_trainer.data.prepared import Prepared
 from finetune_trainer.evaluate import confusion, metrics
 from finetune_trainer.evaluate.choose import make_examiner
 from finetune_trainer.evaluate.examiner import Bench
 from finetune_trainer.evaluate.pairs import PAIR_ACCURACY
-from finetune_trainer.follow import ValidationMeasure
 
 
 def make_measure(spec: FinetuneJobSpec, prepared: Prepared, bench: Bench) -> ValidationMeasure | None:

@@ -1,26 +1,24 @@
 """Low-rank adapters on a frozen base: new ones, and ones that go on from an earlier job's."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from finetune_api.conditions import Reason
-from finetune_api.spec.training import Method
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.hyperparameters import Hyperparameters
-from finetune_trainer.methods.checks import unknown_targets
+from finetune_trainer.methods.settings import ALL_LINEAR, MethodSettings, unknown_targets
 from finetune_trainer.model_files import first_line
-from finetune_trainer.parent import ADAPTER_WEIGHTS, ParentAdapter
-
-ALL_LINEAR: Final = "all-linear"
 
 
 def add_adapter(
-    base: Any, method: Method, settings: Hyperparameters, task_type: str, heads: Sequence[str]
+    base: Any, method: MethodSettings, settings: Hyperparameters, task_type: str, heads: Sequence[str]
 ) -> PeftModel:
     """New adapters, of weights in float32 that are drawn from torch's generator and change nothing yet.
 
@@ -28,13 +26,13 @@ def add_adapter(
         SettingsError: a target module does not exist or is the head.
 
     """
-    names = method.lora.target_modules
+    names = method.target_modules
     if ALL_LINEAR not in names:
         _check_targets(base, names, heads)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
-        lora_dropout=method.lora.dropout,
+        lora_dropout=method.dropout,
         target_modules=ALL_LINEAR if ALL_LINEAR in names else list(names),
         use_dora=method.type == "dora",
         use_rslora=method.type == "rslora",
@@ -45,7 +43,7 @@ def add_adapter(
 
 
 def continue_adapter(
-    base: Any, method: Method, parent: ParentAdapter, task_type: str, heads: Sequence[str]
+    base: Any, method: MethodSettings, parent: Path, task_type: str, heads: Sequence[str]
 ) -> PeftModel:
     """The parent's adapter, trainable; a head that the parent does not have is new.
 
@@ -54,14 +52,14 @@ def continue_adapter(
 
     """
     try:
-        config = LoraConfig.from_pretrained(str(parent.directory))
+        config = LoraConfig.from_pretrained(str(parent))
         config.inference_mode = False
-        config.lora_dropout = method.lora.dropout
+        config.lora_dropout = method.dropout
         config.task_type = task_type
         config.modules_to_save = list(heads) or None
         # Its weights are all overwritten below; another initialisation could change the base too (PiSSA, LoftQ).
         config.init_lora_weights = True
-        weights = load_file(parent.directory / ADAPTER_WEIGHTS)
+        weights = load_file(parent / SAFETENSORS_WEIGHTS_NAME)
         model = get_peft_model(base, config, autocast_adapter_dtype=True)
     except torch.OutOfMemoryError:
         raise

@@ -1,28 +1,27 @@
 """A method put onto the base model: afterwards exactly what the method trains requires a gradient."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from peft import PeftModel
 
-from finetune_api.spec.training import Method
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.methods.adapters import add_adapter, continue_adapter
-from finetune_trainer.methods.checks import WHOLE_MODEL
 from finetune_trainer.methods.fused import fuse
 from finetune_trainer.methods.head import TrainedHead
 from finetune_trainer.methods.layers import train_everything, train_last_layers
 from finetune_trainer.methods.precision import hold_in_float32, settle
-from finetune_trainer.parent import ParentAdapter
+from finetune_trainer.methods.settings import WHOLE_MODEL, MethodSettings
 
 
 def attach(
     base: Any,
-    method: Method,
+    method: MethodSettings,
     settings: Hyperparameters,
     *,
     head: TrainedHead | None = None,
-    parent: ParentAdapter | None = None,
+    parent: Path | None = None,
     fused: bool = True,
 ) -> Any:
     """The model to train: `base` itself, or a PeftModel around it.
@@ -35,7 +34,7 @@ def attach(
         method: Which weights change.
         settings: Rank, scale, and the seed that new weights are drawn from.
         head: The objective's, where it is not the base's own.
-        parent: Adapter to go on from, as `parent.fetch_parent` has checked it.
+        parent: Directory of the adapter to go on from, as `parent.fetch_parent` has checked it.
         fused: Whether adapters train in one piece with their base, where they can (`fused`); another rounding.
 
     Raises:
@@ -49,7 +48,7 @@ def attach(
         if method.type == "full":
             train_everything(base)
         else:
-            train_last_layers(base, method.last_layers.count, heads)
+            train_last_layers(base, method.last_layers, heads)
         hold_in_float32(base, compute, heads)
         return base
     task_type = head.task_type if head else _LANGUAGE

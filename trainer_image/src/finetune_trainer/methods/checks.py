@@ -1,16 +1,11 @@
 """What a method needs of job and base model, checked before anything large is downloaded; torch is not imported."""
 
-from collections.abc import Sequence
-from typing import Final
-
 from finetune_api.conditions import Reason
 from finetune_api.spec.job import FinetuneJobSpec
 from finetune_api.spec.training import Method
 from finetune_trainer.base_model import BaseModel
 from finetune_trainer.errors import SettingsError
-
-WHOLE_MODEL: Final = ("full", "last-layers")
-"""Methods that change the base's own weights; their result is a whole model."""
+from finetune_trainer.methods.settings import ALL_LINEAR, WHOLE_MODEL, too_few_layers, unknown_targets
 
 
 def check_method(spec: FinetuneJobSpec) -> None:
@@ -48,31 +43,12 @@ def check_method_on(method: Method, base: BaseModel) -> None:
     if method.type == "last-layers" and method.last_layers.count > base.layers:
         raise too_few_layers(method.last_layers.count, base.layers)
     targets = method.lora.target_modules
-    if method.type in WHOLE_MODEL or "all-linear" in targets:
+    if method.type in WHOLE_MODEL or ALL_LINEAR in targets:
         return
     linear = [tensor.module for tensor in base.linear_layers]
     unknown = [target for target in targets if not any(_same_module(target, name) for name in linear)]
     if unknown:
         raise unknown_targets(unknown, linear)
-
-
-def too_few_layers(count: int, layers: int) -> SettingsError:
-    """The error for a count that the model does not have."""
-    return SettingsError(
-        reason=Reason.SETTINGS_INVALID,
-        message=f"spec.method.lastLayers.count is {count}, the base model has {layers} layers",
-        advice=f"choose at most {layers}, or method.type full to train every weight",
-    )
-
-
-def unknown_targets(unknown: Sequence[str], linear: Sequence[str]) -> SettingsError:
-    """The error for target modules that are none of the `linear` layers."""
-    available = sorted({name.rpartition(".")[2] for name in linear})
-    return SettingsError(
-        reason=Reason.SETTINGS_INVALID,
-        message=f"spec.method.lora.targetModules: {', '.join(unknown)} cannot get an adapter in this base model",
-        advice=f"choose from {', '.join(available)}, or all-linear",
-    )
 
 
 def _same_module(target: str, name: str) -> bool:

@@ -7,7 +7,7 @@ from torch import nn
 
 from finetune_api.conditions import Reason
 from finetune_trainer.errors import SettingsError
-from finetune_trainer.methods.checks import too_few_layers
+from finetune_trainer.methods.settings import too_few_layers
 from finetune_trainer.model import causal_lm
 
 
