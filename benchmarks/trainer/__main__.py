@@ -6,6 +6,9 @@
 All train the same random rows in the same steps, LoRA of rank 16 on every linear layer. Padding never counts. Each
 measurement is a process of its own; contenders take turns, and of each the median turn counts. Stock and tuned TRL are
 given several batch sizes, and the best of them is what ours is compared with. Raw lines go to the file named by --raw.
+
+It runs from a clone, with torch, transformers, accelerate and peft alone; TRL takes part where it is installed. The
+tests that need a GPU run there too, with pytest: see tests/gpu.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import json
 import statistics
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +24,8 @@ from benchmarks.trainer.work import add_arguments
 from rich.console import Console
 from rich.table import Table
 
-DEFAULT: Final = ("ours", "stock:2", "stock:4", "stock:8", "trl", "trl-tuned:4", "trl-tuned:8")
+PLAIN: Final = ("ours", "stock:2", "stock:4", "stock:8")
+DEFAULT: Final = (*PLAIN, "trl", "trl-tuned:4", "trl-tuned:8") if find_spec("trl") else PLAIN
 BUDGETS: Final = {"stock": 1.5, "trl": 1.5, "trl-tuned": 1.1}
 """What ours should be times as fast as, on a CPU."""
 OURS: Final = "ours"
