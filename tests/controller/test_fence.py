@@ -44,7 +44,7 @@ def lost() -> None:
 async def fenced(team: Kubectl) -> Cluster:
     configuration = Configuration()
     await load_kube_config(str(team.kubeconfig), client_configuration=configuration)
-    return Cluster(configuration, Throttle(100), lambda *_: None, lost)
+    return Cluster(configuration, Throttle(100), Metrics(Cache()), lost)
 
 
 @pytest.mark.cluster
