@@ -65,7 +65,7 @@ def test_a_running_job_completes_untouched_by_upgrade_rollback_uninstall_and_rei
     by_the_page("Uninstall")
     by_the_page("Install", chart="finetune-operator-0.0.9.tgz --set settings.workers=2")
     long = {"tokensPerStep": 64, "learningRate": 0.001, "epochs": 400}
-    team.submit(team.job(NAME, training=long, checkpoint={"everySteps": 200}))
+    team.submit(team.job(NAME, train_rows=48, training=long, checkpoint={"everySteps": 1000}))
     team.until(NAME, "training", lambda job: job["status"].get("progress", {}).get("step", 0) > 0)
     before = training(team)
     assert before[2] == "Running"
