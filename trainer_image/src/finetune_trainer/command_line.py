@@ -21,11 +21,13 @@ from finetune_api.conditions import Reason
 from finetune_api.exit_codes import ExitCode
 from finetune_api.report import TrainerReport, compact
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
+from finetune_api.spec.model import Storage as StorageSpec
 from finetune_trainer import launch
 from finetune_trainer.cleanup import clean_up
 from finetune_trainer.context import Context, Draft, check_request, library_versions, utc_now
 from finetune_trainer.errors import SettingsError, StopRequested, TrainerError
 from finetune_trainer.failures import Redactor, as_failure, as_trainer_error, secrets_in
+from finetune_trainer.import_model import HubModel, add_options, import_model
 from finetune_trainer.place import Place, show_life
 from finetune_trainer.preflight import preflight
 from finetune_trainer.run import train_job
@@ -45,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parse(arguments)
     redactor = _configure_logging(options.credentials_dir)
+    if options.command == "import-model":
+        return _import_model(options, redactor)
     if options.command == "train" and (code := _launch(options, arguments)) is not None:
         return code
     _restrain_libraries(options.work_dir)
@@ -110,6 +114,24 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
         message=options.termination_message_path,
         stall_seconds=60 * request.spec.training.guards.stall_minutes,
     )
+
+
+def _import_model(options: argparse.Namespace, redactor: Redactor) -> int:
+    """Bring a model from a hub into S3; the one command that reaches for a hub, and no part of any job."""
+    stop = StopSignal().install()
+    try:
+        source = HubModel.of(options)
+        spec = StorageSpec(endpoint=options.s3_endpoint, region=options.s3_region, path_style=options.s3_path_style)
+        storage = Storage.connect(
+            spec, credentials_dir=options.credentials_dir, ca_file=options.ca_file, check=stop.check
+        )
+        with stop.interrupting():
+            import_model(source, storage, options.to, options.work_dir)
+    except Exception as error:
+        failure = redactor.clean_error(as_trainer_error(error))
+        _log_failure(failure, error)
+        return int(failure.exit_code)
+    return int(ExitCode.SUCCESS)
 
 
 def _cleanup(context: Context, _options: argparse.Namespace) -> TrainerReport:
@@ -296,4 +318,5 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser("cleanup", parents=[shared], help="remove what a deleted job has left in S3")
     verify = commands.add_parser("verify", parents=[shared], help="score a published adapter (started by train)")
     verify.add_argument("--sample", type=Path, required=True, help="what to score, written by train")
+    add_options(commands.add_parser("import-model", parents=[shared], help="bring a model from a hub into S3, once"))
     return parser.parse_args(arguments)

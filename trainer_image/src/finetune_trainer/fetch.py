@@ -72,7 +72,7 @@ def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool, ca
             advice="Upload a Hugging Face model directory there, or correct the URI.",
         )
     check_model_files({item.name for item in present}, f"spec.model.uri: {prefix}")
-    wanted = [item for item in present if item.name in _DESCRIPTION or (weights and item.name.endswith(".safetensors"))]
+    wanted = [item for item in present if is_model_file(item.name, weights=weights)]
     directory = work_dir / "model"
     if cache is not None:
         directory.symlink_to(cached_model(storage, wanted, cache))
@@ -81,6 +81,11 @@ def fetch_model(storage: Storage, uri: str, work_dir: Path, *, weights: bool, ca
         storage.download(wanted, directory)
     check_weights_index(directory, f"spec.model.uri: {prefix}")
     return directory
+
+
+def is_model_file(name: str, *, weights: bool = True) -> bool:
+    """Whether a file of this name is taken from a model directory, which never holds folders."""
+    return name in _DESCRIPTION or (weights and "/" not in name and name.endswith(".safetensors"))
 
 
 def list_data(storage: Storage, data: Data) -> DataListing:
