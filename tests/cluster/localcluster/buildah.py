@@ -2,15 +2,19 @@
 
 import configparser
 import io
+import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 RELEASE = "bookworm"
 """Of the Debian in the images."""
+EPOCH = 1767225600
+"""Of everything in images, in seconds since 1970."""
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _APT = ("/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d", "/usr/share/keyrings")
 """Where a machine of that release gets its packages from."""
@@ -41,13 +45,22 @@ class Buildah:
         argv = (*self._argv, "inspect", "--type", "image", image)
         return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
-    def build(self, dockerfile: Path, context: Path, tag: str, arguments: Mapping[str, str]) -> None:
-        """Build `dockerfile` and tag the image."""
+    def build(
+        self, dockerfile: Path, context: Path, tag: str, arguments: Mapping[str, str], *, anew: bool = False
+    ) -> None:
+        """Build `dockerfile` and tag the image; `anew` takes no layer from an earlier build."""
         # Not a container of its own for each RUN: that needs rights which not every machine gives to root.
-        argv = ["build", "--isolation=chroot", "--layers", f"--tag={tag}"]
+        argv = ["build", "--isolation=chroot", "--no-cache" if anew else "--layers", f"--tag={tag}"]
+        # The time of all files that a layer adds: equal content then has equal digests.
+        argv += [f"--timestamp={EPOCH}"]
         argv += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         argv += [f"--volume={source}:{target}{mode}" for source, target, mode in self._volumes()]
         self.run(*argv, f"--file={dockerfile}", str(context))
+
+    def inspect(self, image: str) -> dict[str, Any]:
+        """The image's OCI configuration: layers, labels, user."""
+        found: dict[str, Any] = json.loads(self.run("inspect", "--type", "image", image))["OCIv1"]
+        return found
 
     def push(self, image: str, destination: str) -> None:
         """Push to a registry without TLS; layers it has are not sent again."""

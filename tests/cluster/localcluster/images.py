@@ -33,7 +33,7 @@ def build_images(layout: Layout) -> None:
     for name, dockerfile in _DOCKERFILES.items():
         image = _local(name, tag)
         if not buildah.exists(image):
-            base = _base(buildah, layout.cache)
+            base = base_image(buildah, layout.cache)
             with step(f"build image finetune-{name}:{tag}"):
                 buildah.build(_SOURCE / dockerfile, _SOURCE, image, {"BASE": base, "UV_OPTIONS": ""})
 
@@ -104,7 +104,8 @@ def _base_recipe() -> str:
     return json.dumps([RELEASE, _PACKAGES, _UNREAD])
 
 
-def _base(buildah: Buildah, cache: Path) -> str:
+def base_image(buildah: Buildah, cache: Path) -> str:
+    """The base that both images start from here, made unless it is there."""
     image = f"finetune.test/base:{hashlib.sha256(_base_recipe().encode()).hexdigest()[:12]}"
     if not buildah.exists(image):
         with step(f"make a Debian {RELEASE} base image"):
