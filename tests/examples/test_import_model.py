@@ -11,7 +11,7 @@ from finetune_trainer import command_line
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.import_model import HubModel
 
-JOB: dict[str, Any] = yaml.safe_load(Path(__file__).parents[2].joinpath("examples/import-model/job.yaml").read_text())
+JOB: dict[str, Any] = yaml.safe_load(Path(__file__).parents[2].joinpath("docs/models/import-job.yaml").read_text())
 
 
 def test_its_arguments_are_those_of_the_command_and_only_a_commit_is_missing() -> None:

@@ -84,12 +84,8 @@ def _everything() -> list[dict[str, Any]]:
 
 
 def _examples() -> list[dict[str, Any]]:
-    found = {path: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "examples").glob("*/*.yaml"))}
-    return [
-        _job(f"{path.parent.name}-{path.stem}", item["spec"])
-        for path, item in found.items()
-        if item["kind"] == "FinetuneJob"
-    ]
+    found = sorted((ROOT / "examples").glob("*/*.yaml"))
+    return [_job(f"{path.parent.name}-{path.stem}", yaml.safe_load(path.read_text())["spec"]) for path in found]
 
 
 def _job(name: str, spec: dict[str, Any], **more: Any) -> dict[str, Any]:
