@@ -95,7 +95,14 @@ def test_jobs_reach_everything_but_metadata_services(address: str, reached: bool
 def test_metrics_can_be_kept_for_those_who_collect_them() -> None:
     for policy in policies("--set-json", MONITORING).values():
         rule = policy["ingress"][-1]
-        assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kind": "monitoring"}}}]
+        assert rule["from"][-1] == {"namespaceSelector": {"matchLabels": {"kind": "monitoring"}}}
+
+
+def test_helm_test_reaches_an_operator_that_others_may_not_ask() -> None:
+    (policy,) = [spec for (namespace, _), spec in policies("--set-json", MONITORING).items() if namespace == "system"]
+    (pod,) = [item for item in render(*ON) if item["kind"] == "Pod"]
+    (peer, _) = policy["ingress"][0]["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize(
