@@ -183,7 +183,7 @@ DIVIDED: dict[str, dict[str, Any]] = {
     "full": {"method": "full", "hyperparameters": FULL},
     "dora": {"method": "dora"},
     "uneven": {"plan": UNEVEN, "validation": 0},
-    "best": {"plan": OVERFIT, "following": {"keep": "best"}},
+    "best": {"plan": OVERFIT, "control": {"keep": "best"}},
     "stopped": {"validation": 0, "stop_rank": 1, "stop_step": STEPS // 2},
     "rounded base": {"base": "bfloat16"},
 }
