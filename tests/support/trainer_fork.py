@@ -7,9 +7,11 @@ A trainer spends seven seconds on importing torch, transformers and peft, and so
 Python's own fork server imports them once; each trainer is a fork of it, in a process group of its own, and enters by
 `finetune_trainer.command_line.main` as `python -m finetune_trainer` does; to verify it forks itself. What that leaves
 out: the interpreter's start, the imports, what is read from the environment at import (HF_HOME is the server's), and
-that the verifying process shares no memory with the one that trained. Tests of those start the true command.
+that the verifying process shares no memory with the one that trained and has a watchdog's last resort. Tests of those
+start the true command.
 """
 
+import faulthandler
 import importlib
 import multiprocessing
 import os
@@ -105,6 +107,7 @@ class ForkedCommand:
         if self.pid == 0:
             os.dup2(its_output, 1)
             code = 1
+            _forget_timers()
             os.environ.clear()
             os.environ.update(env)
             try:
@@ -138,3 +141,8 @@ class ForkedCommand:
         pid, status = os.waitpid(self.pid, options)
         if pid:
             self.returncode = os.waitstatus_to_exitcode(status)
+
+
+def _forget_timers() -> None:
+    """A fork has its parent's timer, but not the thread that it runs in: whoever cancels it waits for ever."""
+    vars(faulthandler).update(dump_traceback_later=lambda *_, **__: None, cancel_dump_traceback_later=lambda: None)
