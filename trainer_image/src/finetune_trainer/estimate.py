@@ -20,7 +20,7 @@ coefficients were measured as what autograd saves (`saved_tensors_hooks`) in Lla
 import logging
 import math
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 from finetune_api.conditions import Reason
 from finetune_api.report import Estimate
@@ -32,11 +32,13 @@ from finetune_trainer.methods.settings import WHOLE_MODEL
 
 LOG: Final = logging.getLogger(__name__)
 _KEPT: Final = {
+    ("fused", 2): (16, 4, 8), ("fused", 4): (24, 8, 16),
     ("adapter", 2): (36, 4, 10), ("adapter", 4): (24, 8, 16),
     ("dora", 2): (40, 8, 36), ("dora", 4): (34, 8, 46),
     ("whole", 2): (30, 4, 8), ("whole", 4): (32, 8, 16),
 }  # fmt: skip
-"""Bytes that a layer keeps a token: for the width, the keys' width, the inner width."""
+"""Bytes that a layer keeps a token: for the width, the keys' width, the inner width; fused adapters are those that are
+computed in one piece with their base (`methods.fused`)."""
 _DROPOUT: Final = {2: 24, 4: 40}
 """More for the width where adapters have dropout; 4 for the inner width."""
 _MATRICES: Final = 7
@@ -227,17 +229,26 @@ def _targets(base: BaseModel, method: Method) -> list[TensorInfo]:
 def _bytes_per_token(base: BaseModel, method: Method, settings: Hyperparameters, gpu: bool) -> float:
     """Activations of all layers that a gradient passes through, and of one more."""
     compute = _compute_bytes(method, settings, gpu)
-    kind = "whole" if method.type in WHOLE_MODEL else "dora" if method.type == "dora" else "adapter"
+    kind = _kind(method)
     width, keys, inner = _KEPT[kind, compute]
     rank = 0
     if kind != "whole":
         rank = settings.rank
         if method.lora.dropout > 0:
             width, inner = width + _DROPOUT[compute], inner + 4
-    kept = width * base.hidden + keys * base.kv_width + inner * base.inner + 4 * _MATRICES * rank
+    kept = width * base.hidden + keys * base.kv_width + inner * base.inner
+    kept += (compute if kind == "fused" else 4) * _MATRICES * rank
     layers = method.last_layers.count if method.type == "last-layers" else base.layers
     # The hidden states that the head is given, and their gradient.
     return kept * (layers + 1) + 2 * compute * base.hidden
+
+
+def _kind(method: Method) -> Literal["whole", "dora", "adapter", "fused"]:
+    if method.type in WHOLE_MODEL:
+        return "whole"
+    if method.type == "dora":
+        return "dora"
+    return "adapter" if method.type == "qlora" or method.lora.dropout > 0 else "fused"
 
 
 def _logits(base: BaseModel, method: Method, positions: int, compute: int) -> int:
