@@ -129,7 +129,12 @@ def test_a_pickle_beside_safe_weights_is_left_alone(model: Path, mark: Path) -> 
 CODE = """
 from pathlib import Path
 Path({mark!r}).touch()
-from transformers import LlamaConfig as Config, LlamaForCausalLM as Model, PreTrainedTokenizerFast as Tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+# Trusted, a class is marked for good: not one that other tests use.
+class Config(LlamaConfig): pass
+class Model(LlamaForCausalLM): pass
+class Tokenizer(PreTrainedTokenizerFast): pass
 """
 
 
