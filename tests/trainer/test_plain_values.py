@@ -41,20 +41,34 @@ WRITTEN = {
     ),
     "execution": (
         EXECUTION,
-        '{"worldSize":2,"packing":true,"microBatchTokens":512,'
+        '{"worldSize":2,"packing":true,"microBatchTokens":512,"compiled":false,"recomputed":false,'
         '"randomState":"none is kept: every step seeds from (seed, step, rank)"}',
     ),
     "hyper-parameters": (
         SETTINGS,
         '{"learningRate":0.0002,"epochs":3.0,"maxSteps":null,"tokensPerStep":512,"microBatchTokens":null,'
         '"schedule":"cosine","warmupRatio":0.03,"weightDecay":0.0,"maxGradNorm":1.0,"precision":"auto",'
-        '"packing":"auto","seed":0,"maxTokens":128,"rank":16,"alpha":32}',
+        '"packing":"auto","compile":"auto","seed":0,"maxTokens":128,"rank":16,"alpha":32}',
     ),
 }
 
 
+BEFORE = [
+    ("execution", '"compiled":false,"recomputed":false,'),
+    ("hyper-parameters", '"compile":"auto",'),
+]
+"""What has been added since the first version."""
+
+
+@pytest.mark.parametrize(("case", "added"), BEFORE)
+def test_files_without_what_was_added_since_are_read(case: str, added: str) -> None:
+    value, written = WRITTEN[case]
+    assert added in written
+    assert load_plain(type(value), written.replace(added, "")) == value
+
+
 @pytest.mark.parametrize("case", WRITTEN)
-def test_files_of_earlier_versions_are_read_and_written_to_the_byte(case: str) -> None:
+def test_files_are_read_and_written_to_the_byte(case: str) -> None:
     value, written = WRITTEN[case]
     assert dump_plain(value) == written
     assert load_plain(type(value), written) == value

@@ -124,6 +124,6 @@ def test_a_training_step_that_hangs_ends_the_process_with_its_report(tmp_path):
     assert done.returncode == ExitCode.INFRASTRUCTURE, done.stderr
     report = TrainerReport.model_validate_json(message.read_text())
     assert (report.outcome, report.failure.reason, report.failure.retryable) == ("failed", Reason.HUNG, True)
-    assert "in training step (loop._backward, line " in report.failure.message
+    assert "in training step (gradient._loss, line " in report.failure.message
     assert "Hung: nothing moved for" in done.stderr
     assert "hanging_run.py" in done.stderr, "the stack of the main thread"

@@ -7,7 +7,7 @@ from typing import Any, Final
 from finetune_api.spec.job import IDENTITY, FinetuneJobSpec
 
 _EXECUTION: Final[dict[str, Any]] = {
-    "training": {"micro_batch_tokens": True, "packing": True, "guards": {"stall_minutes"}},
+    "training": {"micro_batch_tokens": True, "packing": True, "compile": True, "guards": {"stall_minutes"}},
     "evaluation": {"batch_size": True},
     "data": {"show_rows": True, "prepared_uri": True},
     "output": {"on_delete": True},

@@ -222,7 +222,10 @@ class TrainingSummary(Message):
     input_stall: float | None = None
     """Share of that time that making batches took."""
     peak_memory_bytes: int | None = None
-    """The most that the first process's GPU has held for tensors; without a GPU, that the process has held."""
+    """The most that the first process's GPU has held for tensors since training began; without a GPU, that the process
+    has held."""
+    predicted_memory_bytes: int | None = None
+    """What its largest micro-batch said of that before the first step; None without a GPU."""
     execution_changes: str = ""
     """How this attempt computed steps otherwise than the one that it went on from: `worldSize was 1 and is 2`."""
     resumed_from_step: int | None = None

@@ -39,24 +39,26 @@ class Documents:
     """Tokens of each document; the sequence is as long as all of them."""
     boundaries: Tensor
     """int32 [documents + 1]: where each starts, and where the last ends."""
+    longest: int
+    """Tokens of the longest."""
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> "Documents":
         """Documents of these lengths, one after the other."""
         ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        return cls(tuple(lengths), ends.to(device, non_blocking=True))
+        return cls(tuple(lengths), to_device(ends, device), max(lengths))
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest."""
-        return max(self.lengths)
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The host's tensor on the device, which is not waited for: that takes memory which the system may not move."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def packed_inputs(lengths: Sequence[int], device: torch.device) -> dict[str, Any]:
     """What a model's forward is called with, beside the token ids [1, tokens], for documents of these lengths."""
     positions = torch.cat([torch.arange(length) for length in lengths])
     return {
-        "position_ids": positions[None].to(device, non_blocking=True),
+        "position_ids": to_device(positions[None], device),
         # A mask of four dimensions is passed on to the layers as it is, so that none of tokens x tokens is built.
         # It is not read here. It hides nothing, so a layer that does read it sees its future, which the probe notices.
         "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
@@ -108,7 +110,7 @@ def document_attention(
         raise NotImplementedError(f"its attention is not plain and causal ({', '.join(unsupported) or 'both ways'})")
     window = sliding_window if sliding_window is not None and sliding_window < documents.longest else None
     asked = _Asked(documents, dropout, scaling, window)
-    varlen = _varlen() if _suits_varlen(query, value, dropout) else None
+    varlen = _VARLEN if _suits_varlen(query, value, dropout) else None
     attended = (varlen or _by_document)((query[0], key[0], value[0]), asked)
     return attended[None], None
 
@@ -128,6 +130,7 @@ _States = tuple[Tensor, Tensor, Tensor]
 """Query [heads, tokens, d], key and value [key heads, tokens, d]."""
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # a loop over lengths, which are others in every batch
 def _by_document(states: _States, asked: _Asked) -> Tensor:
     """[tokens, heads, d]; equally long documents next to each other are one batch."""
     runs = [(length, len(list(run))) for length, run in groupby(asked.documents.lengths)]
@@ -166,7 +169,6 @@ def _suits_varlen(query: Tensor, value: Tensor, dropout: float) -> bool:
     return query.is_cuda and plain and dropout == 0.0
 
 
-@functools.cache
 def _varlen() -> Callable[[_States, _Asked], Tensor] | None:
     """By torch's variable-length kernel; None where it is not there or does not know causal windows yet."""
     try:
@@ -192,5 +194,6 @@ def _by_varlen(kernel: Callable[..., Tensor], shares_heads: bool, states: _State
     return kernel(query, key, value, boundaries, boundaries, longest, longest, scale=asked.scaling, **options)
 
 
+_VARLEN: Final = _varlen()
 AttentionInterface.register(DOCUMENT_ATTENTION, document_attention)
 AttentionMaskInterface.register(DOCUMENT_ATTENTION, sdpa_mask)

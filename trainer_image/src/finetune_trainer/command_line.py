@@ -277,6 +277,8 @@ def _restrain_libraries(work_dir: Path) -> None:
         HF_HUB_DISABLE_TELEMETRY="1",
         HF_HOME=str(work_dir / "cache"),
         XDG_CACHE_HOME=str(work_dir / "cache"),
+        # Programs lie there, which are loaded as they are: never on a volume that others write to.
+        TORCHINDUCTOR_CACHE_DIR=str(work_dir / "cache" / "compiled"),
         TRANSFORMERS_VERBOSITY="error",
         TQDM_DISABLE="1",
         # A job without an S3 identity of its own must not be given the node's.

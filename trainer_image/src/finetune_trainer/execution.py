@@ -14,6 +14,10 @@ class Execution:
     packing: bool
     """Whether rows were packed without padding, as the probe of this run decided."""
     micro_batch_tokens: int
+    compiled: bool = False
+    """Whether layers were compiled."""
+    recomputed: bool = False
+    """Whether activations were computed again in the backward pass."""
     random_state: str = "none is kept: every step seeds from (seed, step, rank)"
     """For people who look for it."""
 

@@ -25,6 +25,7 @@ class Hyperparameters:
     max_grad_norm: float = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     packing: Literal["auto", "off"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     seed: int = 0
     max_tokens: int
     """`spec.data.maxTokens`."""

@@ -18,24 +18,23 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from finetune_api.conditions import Reason
 from finetune_trainer.best import best_in, put_weights, with_best
 from finetune_trainer.cadence import Cadence
 from finetune_trainer.control import Control
-from finetune_trainer.data.plan import Step, micro_batches, plan_digest, shares
+from finetune_trainer.data.plan import Step, plan_digest
 from finetune_trainer.divergence import MOST_ROLLBACKS, diverged
 from finetune_trainer.errors import InfrastructureError, StopRequested
-from finetune_trainer.execution import Execution
 from finetune_trainer.follow import Follower
-from finetune_trainer.gpu_errors import is_out_of_memory
+from finetune_trainer.gradient import Gradients
 from finetune_trainer.hyperparameters import Hyperparameters
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.optimizer import clip_gradients, make_optimizer
@@ -64,6 +63,8 @@ class TrainingOutcome:
     supervised_tokens_per_second: float
     input_stall: float
     step_seconds: float
+    predicted_memory_bytes: int | None
+    """What the rehearsal on a GPU found."""
     execution_changes: str
     """How this attempt computes steps otherwise than the one that it goes on from; empty where it does not."""
     resumed_from_step: int | None
@@ -128,22 +129,23 @@ def train(
     if not run.ranks.is_first:
         on_log, on_checkpoint, may_save = _ignore, _ignore, lambda: False
     cadence = Cadence(every_minutes, every_steps, step=run.counters.step, now=clock())
-    run.catch_up(should_stop)
-    while not run.is_finished():
-        if run.ranks.any(should_stop()):
-            run.settle(on_log, should_stop)
-            on_checkpoint(run.state())
-            raise _stopped(run.counters.step, len(plan))
-        run.step()
-        step = run.counters.step
-        due = may_save() and cadence.is_due(step, clock())
-        saving = run.ranks.any(due) or step == len(plan)
-        if saving or run.is_validation_point() or run.ranks.any(run.reader.due()):
-            run.settle(on_log, should_stop)
-        if saving or run.is_finished():
-            on_checkpoint(run.hold())
-            cadence.saved(run.counters.step, clock())
-            run.reader.restart()
+    with closing(run.gradients):
+        run.catch_up(should_stop)
+        while not run.is_finished():
+            if run.ranks.any(should_stop()):
+                run.settle(on_log, should_stop)
+                on_checkpoint(run.state())
+                raise _stopped(run.counters.step, len(plan))
+            run.step()
+            step = run.counters.step
+            due = may_save() and cadence.is_due(step, clock())
+            saving = run.ranks.any(due) or step == len(plan)
+            if saving or run.is_validation_point() or run.ranks.any(run.reader.due()):
+                run.settle(on_log, should_stop)
+            if saving or run.is_finished():
+                on_checkpoint(run.hold())
+                cadence.saved(run.counters.step, clock())
+                run.reader.restart()
     run.keep()
     return run.outcome()
 
@@ -173,13 +175,21 @@ class _Run:
         self.model = self.accelerator.prepare_model(model, evaluation_mode=True)
         self.packing = settings.packing == "auto" and enable_packing(model, _longest(task, validation))
         self.ranks.start_alike([parameter for _, parameter in trainable(model)], plan_digest(plan))
-        self.is_divided = is_divided
         if is_divided:
             shard(self.accelerator.unwrap_model(self.model))
         self.optimizer = self.accelerator.prepare_optimizer(make_optimizer(model, settings))
         self.counters = Counters(plan_digest=plan_digest(plan))
-        self.execution = Execution(
-            world_size=self.ranks.count, packing=self.packing, micro_batch_tokens=micro_batch_tokens(settings)
+        self.untold: dict[str, Any] = {}
+        """Fields of the next step's log."""
+        self.gradients = Gradients(
+            model=self.accelerator.unwrap_model(self.model),
+            task=task,
+            plan=plan,
+            settings=settings,
+            packing=self.packing,
+            ranks=self.ranks,
+            is_divided=is_divided,
+            backward=self.accelerator.backward,
         )
         self.execution_changes = ""
         self.resumed_from_step: int | None = None
@@ -188,8 +198,6 @@ class _Run:
             self._resume(state)
         self.parameters = [parameter for _, parameter in trainable(model)]
         self.reader = StepReader(len(plan), self.counters, clock)
-        self.untold: dict[str, Any] = {}
-        """Fields of the next step's log."""
         self.held = self.state() if self.control.on_divergence == "rollback" else None
         """Where a rollback goes to."""
 
@@ -201,7 +209,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         weight = sum(self.task.weight(index) for index in step)
-        loss = self._backward(step, weight) if self.is_divided else self._fitting(step, weight)
+        loss = self.gradients.of(number, weight)
         self.ranks.sum_gradients([each for each in self.parameters if not isinstance(each, DTensor)], loss)
         norm = clip_gradients(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
@@ -233,6 +241,9 @@ class _Run:
                 fault = trend.fault(self.control.divergence_factor)
                 if log is logs[-1] and fault is None and self.is_validation_point():
                     self._follow(should_stop)
+                if self.gradients.cut_to is not None:
+                    self.untold["micro_batch_tokens"] = self.gradients.cut_to
+                    self.gradients.cut_to = None
                 on_log(replace(log, **self.untold))
                 self.untold = {}
             if fault is not None:
@@ -257,7 +268,7 @@ class _Run:
         """Everything that a resumed run needs."""
         model = self.accelerator.unwrap_model(self.model)
         is_first = self.ranks.is_first
-        state = snapshot(self.counters, model, self.optimizer.optimizer, self.execution, is_first=is_first)
+        state = snapshot(self.counters, model, self.optimizer.optimizer, self.gradients.execution(), is_first=is_first)
         return with_best(state, self.follower.best)
 
     def outcome(self) -> TrainingOutcome:
@@ -273,6 +284,7 @@ class _Run:
             supervised_tokens_per_second=self.reader.weight_per_second(),
             input_stall=self.reader.input_stall(),
             step_seconds=self.reader.seconds,
+            predicted_memory_bytes=self.gradients.predicted,
             execution_changes=self.execution_changes,
             resumed_from_step=self.resumed_from_step,
             kept_step=best.step if self.follower.best and best is not None else None,
@@ -282,7 +294,7 @@ class _Run:
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
         model = self.accelerator.unwrap_model(self.model)
-        budget = micro_batch_tokens(self.settings)
+        budget = self.gradients.micro_batch
         with gathered(model):
             found = self.follower.look(model, budget, packing=self.packing, should_stop=should_stop, ranks=self.ranks)
             self.reader.restart()
@@ -307,55 +319,6 @@ class _Run:
         self.reader.rewind(self.counters)
         self.untold = {"rolled_back_to": back_to}
 
-    def _fitting(self, step: Step, weight: float) -> Tensor:
-        """`_backward`, in ever smaller micro-batches while memory does not suffice; every rank for itself.
-
-        The step stays the same, its rows and its tokens; nothing is exchanged between ranks before its end. Where
-        layers are divided all would have to split at once, so that it is left to the next attempt.
-        """
-        share = shares(step, self.task.lengths, self.ranks.count)[self.ranks.index]
-        longest = max((self.task.lengths[index] for index in share), default=0)
-        while micro_batch_tokens(self.settings) > longest:
-            try:
-                return self._backward(step, weight)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Only here is the error gone, and with it what its frames hold.
-            self._split(longest)
-        return self._backward(step, weight)
-
-    def _split(self, longest: int) -> None:
-        """Halve the micro-batch, for this attempt."""
-        self.optimizer.zero_grad()
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.empty_cache()
-        was = micro_batch_tokens(self.settings)
-        now = max(was // 2, longest)
-        LOG.warning("memory does not suffice for micro-batches of %d tokens; going on with %d", was, now)
-        self.settings = replace(self.settings, micro_batch_tokens=now)
-        self.execution = replace(self.execution, micro_batch_tokens=now)
-        self.untold |= {"micro_batch_tokens": now}
-
-    def _backward(self, step: Step, weight: float) -> Tensor:
-        """Gradients of this rank's share of a step, and its part of the mean loss, still on the device."""
-        torch.manual_seed((self.settings.seed << 32) + (self.ranks.index << 22) + self.counters.step)
-        self.model.train()
-        model = self.accelerator.unwrap_model(self.model)
-        total, budget = torch.zeros((), device=self.accelerator.device), micro_batch_tokens(self.settings)
-        parts = shares(step, self.task.lengths, self.ranks.count)
-        cut = [micro_batches(part, self.task.lengths, budget, packing=self.packing) for part in parts]
-        mine = cut[self.ranks.index]
-        for indices in mine:
-            loss = self.task.losses(model, indices, packing=self.packing).sum() / weight
-            self.accelerator.backward(loss)
-            total += loss.detach()
-        if self.is_divided:
-            # Layers are gathered and gradients summed by all ranks at once, whenever one of them computes.
-            for _ in range(max(map(len, cut)) - len(mine)):
-                self.accelerator.backward(0 * self.task.losses(model, step[:1], packing=self.packing).sum())
-        return total
-
     def _count(self, step: Step, weight: float) -> None:
         self.counters = replace(
             self.counters,
@@ -374,7 +337,7 @@ class _Run:
         self._take(state)
         self.resumed_from_step = state.counters.step
         if state.execution is not None:
-            self.execution_changes = self.execution.changes_since(state.execution)
+            self.execution_changes = self.gradients.execution().changes_since(state.execution)
         if self.execution_changes:
             LOG.info("going on in another way, with the same result but for rounding: %s", self.execution_changes)
 

@@ -19,7 +19,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from finetune_trainer.attention import packed_inputs
+from finetune_trainer.attention import packed_inputs, to_device
+from finetune_trainer.compiled import compiled_too
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.model import decoder_and_head
 
@@ -80,7 +81,7 @@ def collate(rows: Sequence[Tokenized], device: torch.device, *, packing: bool = 
     # What follows may wait for a device that is busy, which is no lack of input.
     INPUT_TIME.seconds += time.perf_counter() - began
     return Batch(
-        **{name: part.to(device, non_blocking=True) for name, part in parts.items()},
+        **{name: to_device(part, device) for name, part in parts.items()},
         size=len(rows),
         inputs=packed_inputs(lengths, device) if packing else {},
     )
@@ -124,11 +125,13 @@ class _FrozenHeadLoss(torch.autograd.Function):
         gradient = torch.empty_like(states) if states.requires_grad else None
         for start in range(0, len(targets), _CHUNK):
             part = slice(start, start + _CHUNK)
-            logits = head(states[part]).float()
-            losses[part], normaliser = _losses(logits, targets[part])
-            if gradient is not None:
+            logits = head(states[part])
+            if gradient is None:
+                losses[part], _ = _losses(logits.float(), targets[part])
+            else:
+                losses[part], slope = _losses_and_slope(logits, targets[part])
                 # Of the head's own format, which autocast can make another one than that of the states.
-                gradient[part] = _slope(logits, normaliser, targets[part]).to(head.weight.dtype) @ head.weight
+                gradient[part] = slope.to(head.weight.dtype) @ head.weight
         ctx.save_for_backward(gradient)
         return losses
 
@@ -172,6 +175,21 @@ class _TrainedHeadLoss(torch.autograd.Function):
             to_states[part] = slope @ weight.to(compute)
             to_weight += slope.T @ states[part].to(compute)
         return to_states, None, None, to_weight.to(weight.dtype), None if to_bias is None else to_bias.to(bias.dtype)
+
+
+@compiled_too
+def _losses_and_slope(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p [n] of targets [n], and the gradient of each with respect to its logits [n, v], in the format of these.
+
+    The logits may be overwritten.
+    """
+    wide = logits.float()
+    losses, normaliser = _losses(wide, targets)
+    if not torch.compiler.is_compiling():
+        return losses, _slope(wide, normaliser, targets).to(logits.dtype)
+    # One pass, where a scatter would be another over all logits.
+    is_target = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
+    return losses, ((wide - normaliser).exp() - is_target.float()).to(logits.dtype)
 
 
 def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,6 +85,7 @@ def resolve(
         max_grad_norm=training.max_grad_norm,
         precision=training.precision,
         packing=training.packing,
+        compile=training.compile,
         seed=training.seed,
         max_tokens=max_tokens,
         rank=rank,

@@ -161,6 +161,9 @@ class Training(Contract):
     packing: Literal["auto", "off"] = "auto"
     """auto: rows are packed without padding where the model's attention keeps them apart, which is tested at the start
     of every run. off: rows are padded. Affects memory and speed, not the result."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether torch compiles the model's layers for training, about a minute. auto: on a GPU, where the run is long
+    enough for that to pay. Affects memory and speed, not the result."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after warm-up."""
     warmup_ratio: float = Field(default=0.03, ge=0, le=0.5)

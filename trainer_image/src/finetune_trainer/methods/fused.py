@@ -11,7 +11,7 @@ kernels to the same end, for CUDA alone.)
 """
 
 import logging
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from peft.tuners import lora
@@ -26,6 +26,7 @@ def fuse(model: nn.Module) -> int:
     suitable = [module for module in model.modules() if type(module) is lora.Linear and _is_plain(module)]
     for module in suitable:
         module.__class__ = FusedLinear
+        module.group = None  # type: ignore[assignment]  # a plain attribute, which torch does not expect
     LOG.info("%d low-rank layers are computed in one piece with their base", len(suitable))
     return len(suitable)
 
@@ -35,8 +36,18 @@ def _is_plain(module: lora.Linear) -> bool:
     return type(base) is nn.Linear and not base.weight.requires_grad and not module.lora_variant
 
 
+class Joined(Protocol):
+    """Several layers that are computed together: `methods.joined`."""
+
+    def low_rank_linear(self, x: Tensor, layer: "FusedLinear", name: str) -> Tensor | None:
+        """The layer's own [..., out] for x [..., in], with the adapter `name`; None where it must be computed alone."""
+
+
 class FusedLinear(lora.Linear):  # type: ignore[misc]  # peft has no types
     """A LoRA layer as PEFT makes it, that trains faster; what is measured and used is computed by PEFT as before."""
+
+    group: Joined | None
+    """Where layers are joined, the one that this layer is of."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[..., in] to [..., out]."""
@@ -44,9 +55,21 @@ class FusedLinear(lora.Linear):  # type: ignore[misc]  # peft has no types
         if name is None or args or kwargs:
             plain: Tensor = super().forward(x, *args, **kwargs)
             return plain
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        fused: Tensor = _LowRankLinear.apply(x, self.base_layer.weight, self.base_layer.bias, a, b, self.scaling[name])
+        together = None if self.group is None else self.group.low_rank_linear(x, self, name)
+        if together is not None:
+            return together
+        base, a = self.base_layer, self.lora_A[name].weight
+        if torch.compiler.is_compiling():
+            # A compiler sees the passes itself, and joins the sum with what comes before and after it.
+            low = functional.linear(x, a.to(x.dtype))
+            return functional.linear(x, base.weight, base.bias) + self.widened(low, name)
+        b, scale = self.lora_B[name].weight, self.scaling[name]
+        fused: Tensor = _LowRankLinear.apply(x, base.weight, base.bias, a, b, scale)
         return fused
+
+    def widened(self, low: Tensor, name: str) -> Tensor:
+        """What the adapter `name` adds to the layer's output, [..., out], of A(x), [..., r]."""
+        return functional.linear(low, (self.lora_B[name].weight * self.scaling[name]).to(low.dtype))
 
     def _in_one_piece(self, x: Tensor) -> str | None:
         """The adapter to train in one piece with the base; None where that cannot be done."""
