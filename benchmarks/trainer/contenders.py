@@ -3,8 +3,9 @@
 stock:N       transformers' Trainer with PEFT, N rows at a time, padded to the longest of them
 trl           TRL's SFTTrainer as it comes: 8 rows at a time, bfloat16, activations recomputed
 trl-tuned:N   the same without recomputation, in the base's precision, N rows at a time, rows of like length together
-ours          this trainer's loop
-ours:unfused  the same with LoRA as PEFT computes it
+ours             this trainer's loop, with compiled layers on a GPU
+ours:uncompiled  the same without these
+ours:unfused     neither these, nor LoRA in one piece with its base
 
 Packing of TRL is left out: without flash-attention its packed documents see each other, so the losses are others.
 """
@@ -13,6 +14,7 @@ Packing of TRL is left out: without flash-attention its packed documents see eac
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -28,37 +30,25 @@ Losses = list[float]
 def contender(name: str) -> Callable[[Work, Clock], Losses]:
     """What a contender's name stands for."""
     kind, _, size = name.partition(":")
-    if kind == "ours":
-        return lambda work, clock: train_ours(work, clock, fused=size != "unfused")
+    if kind == "ours" and size in ("", "uncompiled", "unfused"):
+        return lambda work, clock: train_ours(work, clock, fused=size != "unfused", compiled=not size)
     if kind == "stock":
         return lambda work, clock: train_stock(work, clock, int(size or 4))
     if kind in ("trl", "trl-tuned"):
         return lambda work, clock: train_trl(work, clock, int(size or 8), tuned=kind == "trl-tuned")
-    raise ValueError(f"{name!r} is none of stock:N, trl, trl-tuned:N, ours and ours:unfused")
+    raise ValueError(f"{name!r} is none of stock:N, trl, trl-tuned:N, ours, ours:uncompiled and ours:unfused")
 
 
-def train_ours(work: Work, clock: Clock, *, fused: bool) -> Losses:
+def train_ours(work: Work, clock: Clock, *, fused: bool, compiled: bool) -> Losses:
     """This trainer's loop, packed."""
-    from finetune_trainer.data.encode import Tokenized
-    from finetune_trainer.data.item import Item
-    from finetune_trainer.data.problems import Source
-    from finetune_trainer.hyperparameters import Hyperparameters
     from finetune_trainer.loop import train
     from finetune_trainer.methods.attach import attach
     from finetune_trainer.methods.settings import MethodSettings
     from finetune_trainer.objectives.language import LanguageTask
 
-    settings = Hyperparameters(
-        learning_rate=LEARNING_RATE, epochs=1.0, tokens_per_step=1, max_tokens=work.longest, packing="auto",
-        micro_batch_tokens=work.micro_batch, schedule="constant", warmup_ratio=0.0, weight_decay=0.0, rank=LORA_RANK,
-        alpha=2 * LORA_RANK,
-    )  # fmt: skip
     base = work.load().requires_grad_(False)
+    settings = replace(settings_of(work), compile="on" if compiled and work.device.type == "cuda" else "off")
     model = attach(base, MethodSettings(), settings, fused=fused)
-    items = [
-        Item((Tokenized(ids, [float(place >= masked) for place in range(len(ids))], Source("random", number)),))
-        for number, (ids, masked) in enumerate(work.rows(base.config.vocab_size), start=1)
-    ]
     size = work.rows_per_step
     losses: Losses = []
 
@@ -67,13 +57,36 @@ def train_ours(work: Work, clock: Clock, *, fused: bool) -> Losses:
         return False
 
     train(
-        model=model, task=LanguageTask(items), validation=None, settings=settings,
+        model=model, task=LanguageTask(items(work, base.config.vocab_size)), validation=None, settings=settings,
         plan=[tuple(range(step * size, (step + 1) * size)) for step in range(work.steps + 1)], state=None,
         on_log=lambda log: losses.append(log.loss), should_stop=between_steps,
         on_checkpoint=lambda _: None, every_steps=10**6,
     )  # fmt: skip
     clock()
     return losses
+
+
+def settings_of(work: Work) -> Any:
+    """The work's settings, as ours takes them."""
+    from finetune_trainer.hyperparameters import Hyperparameters
+
+    return Hyperparameters(
+        learning_rate=LEARNING_RATE, epochs=1.0, tokens_per_step=1, max_tokens=work.longest, packing="auto",
+        micro_batch_tokens=work.micro_batch, schedule="constant", warmup_ratio=0.0, weight_decay=0.0, rank=LORA_RANK,
+        alpha=2 * LORA_RANK,
+    )  # fmt: skip
+
+
+def items(work: Work, vocabulary: int) -> list[Any]:
+    """The work's rows, as ours takes them."""
+    from finetune_trainer.data.encode import Tokenized
+    from finetune_trainer.data.item import Item
+    from finetune_trainer.data.problems import Source
+
+    return [
+        Item((Tokenized(ids, [float(place >= masked) for place in range(len(ids))], Source("random", number)),))
+        for number, (ids, masked) in enumerate(work.rows(vocabulary), start=1)
+    ]
 
 
 def train_stock(work: Work, clock: Clock, batch: int) -> Losses:

@@ -22,17 +22,22 @@ from benchmarks.trainer.work import add_arguments, work_from
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("contender", help="stock:N, trl, trl-tuned:N, ours, ours:unfused, or ceiling")
+    parser.add_argument("contender", help="see contenders.py; or ceiling")
     parser.add_argument("--seconds", type=float, default=5, help="of the ceiling's matrix products")
     add_arguments(parser)
     options = parser.parse_args()
     work = work_from(options)
     if options.contender == "ceiling":
         rate = matrix_rate(work.device, work.dtype, options.seconds)
-        print(json.dumps({"rate": rate, "operations": operations_per_token(work.load(), work)}))
+        operations = operations_per_token(work.load(), work)
+        print(json.dumps({"device": work.device.type, "rate": rate, "operations": operations}))
         return
     look, times = stopwatch(work.device)
-    losses = contender(options.contender)(work, look)
+    try:
+        losses = contender(options.contender)(work, look)
+    except torch.OutOfMemoryError as error:
+        print(json.dumps({"contender": options.contender, "out_of_memory": str(error)}))
+        return
     rows = work.rows(work.load().config.vocab_size)
     size = work.rows_per_step
     steps = [rows[step * size : (step + 1) * size] for step in range(work.steps + 1)]

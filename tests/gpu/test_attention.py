@@ -18,5 +18,5 @@ def test_the_variable_length_kernel_on_a_gpu_is_the_attention_of_each_document(w
     states = tuple(torch.randn(heads, 300, 64).cuda().bfloat16() for heads in (4, 2, 2))
     documents = Documents.of([150, 100, 50], states[0].device)
     asked = attention._Asked(documents, dropout=0.0, scaling=None, window=window)
-    found, expected = attention._varlen()(states, asked), attention._by_document(states, asked)
+    found, expected = attention._VARLEN(states, asked), attention._by_document(states, asked)
     torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
