@@ -37,6 +37,8 @@ class Work:
     """Measured ones; one more goes before them."""
     micro_batch: int
     """Tokens that ours puts through the model at once."""
+    precision: str
+    """Of the frozen base; empty for what is usual on the device."""
 
     @property
     def device(self) -> torch.device:
@@ -46,6 +48,8 @@ class Work:
     @property
     def dtype(self) -> torch.dtype:
         """Of the frozen base. bfloat16 is slower than float32 on most CPUs."""
+        if self.precision:
+            return {"bfloat16": torch.bfloat16, "float32": torch.float32}[self.precision]
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
 
     def load(self) -> Any:
@@ -87,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows-per-step", type=int, default=16)
     parser.add_argument("--steps", type=int, default=4, help="measured steps (default: %(default)s)")
     parser.add_argument("--micro-batch", type=int, default=1024, help="tokens, of ours (default: %(default)s)")
+    parser.add_argument("--precision", default="", choices=("", "bfloat16", "float32"), help="default: by device")
 
 
 def work_from(options: argparse.Namespace) -> Work:
@@ -94,5 +99,5 @@ def work_from(options: argparse.Namespace) -> Work:
     model = options.model if options.model in SHAPES else str(Path(options.model).resolve())
     return Work(
         model, options.lengths, options.longest, options.supervised, options.rows_per_step, options.steps,
-        options.micro_batch,
+        options.micro_batch, options.precision,
     )  # fmt: skip

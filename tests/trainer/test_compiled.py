@@ -116,7 +116,7 @@ def test_what_is_measured_and_saved_is_the_plain_model(
 def test_a_loss_is_computed_by_compiled_arithmetic_only_where_layers_are(batches: list[Rows]) -> None:
     generator = torch.Generator().manual_seed(0)
     logits, targets = torch.randn(5, 11, generator=generator), torch.tensor([3, 0, 10, 3, 7])
-    from finetune_trainer.loss import _losses_and_slope  # noqa: PLC0415
+    from finetune_trainer.loss import _losses_and_slope
 
     expected = _losses_and_slope(logits.clone(), targets)
     counters.clear()

@@ -63,7 +63,7 @@ def test_the_states_go_through_one_product_and_a_small_one() -> None:
     wide: list[tuple[int, ...]] = []
 
     class Products(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
                 wide.append(tuple(args[-1].shape))
             return func(*args, **(kwargs or {}))

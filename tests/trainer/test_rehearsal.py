@@ -8,11 +8,11 @@ import logging
 import pytest
 import torch
 from tiny_architectures import tiny
+from trainer_settings import hyperparameters
 
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.rehearsal import Ways, largest_micro_batch
-from trainer_settings import hyperparameters
 
 
 def model():

@@ -2,7 +2,7 @@
 
 Between a layer's matrix products lie some thirty element-wise operations: norms in float32, rotations of queries and
 keys, the gate, LoRA's sums. One by one each is a pass over memory, and of a 1B model on an H200 they took as long as
-the products (docs/benchmarks.md). Compiled they are a few kernels. Every layer has the same code, which is compiled
+the products (docs/speed.md). Compiled they are a few kernels. Every layer has the same code, which is compiled
 once, for any number of tokens, so that rows need no padding to a fixed size. (Technique: regional compilation, as in
 torchtune and accelerate.)
 

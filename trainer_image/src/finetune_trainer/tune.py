@@ -37,6 +37,7 @@ from finetune_trainer.loop import micro_batch_tokens, train
 from finetune_trainer.merged import merge
 from finetune_trainer.methods.attach import attach, finish
 from finetune_trainer.model import check_context, load_base, resolve_device, resolve_dtype
+from finetune_trainer.narrow import hint
 from finetune_trainer.objectives.base import Task
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.parent import ParentAdapter
@@ -98,6 +99,8 @@ def tune(job: Job) -> Tuned:
     spec = job.context.request.spec
     device = resolve_device(spec.resources.gpus.count)
     dtype = resolve_dtype(spec.training.precision, device)
+    if device.type == "cpu" and spec.training.precision == "auto" and (word := hint()):
+        LOG.info(word)
     bench = _bench(job)
     examiner = make_examiner(spec, job.prepared, bench)
     benchmarks = Benchmarks(bench, open_questions(job.context))

@@ -173,7 +173,7 @@ class Training(Contract):
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
     """Gradients are clipped to this norm."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 on a GPU, float32 on a CPU."""
+    """auto: bfloat16 on a GPU, float32 on a CPU. Some CPUs multiply bfloat16 twice as fast, which the log then says."""
     seed: int = Field(default=0, ge=0, le=2147483647)
     """Seeds initialisation, row order and dropout."""
     validation: Validation = Validation()
