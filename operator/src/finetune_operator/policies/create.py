@@ -11,7 +11,7 @@ from finetune_operator.actions import CreateJob
 from finetune_operator.manifests.job import child_job, queue_of
 from finetune_operator.manifests.service import headless_service
 from finetune_operator.observe import FinetuneJob, Observed
-from finetune_operator.policies import permission, refused
+from finetune_operator.policies import permission, refused, work_order
 from finetune_operator.queue_view import joining
 from finetune_operator.settings import Settings
 from finetune_operator.step import Step, failed
@@ -53,6 +53,8 @@ def step(
         # What fits is judged once, before training; another answer later must not change the Job.
         gpu_memory_bytes=observed.gpu_memory_bytes if validated is None else None,
     )
+    if (reason := work_order.too_large(request)) is not None:
+        return failed(reason)
     create = CreateJob(
         kind=kind,
         manifest=child_job(job, spec, request, image, settings),
