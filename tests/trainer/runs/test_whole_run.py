@@ -61,6 +61,15 @@ def test_every_step_has_a_line_of_metrics(finished: Finished) -> None:
     assert [json.loads(line)["step"] for line in lines] == list(range(1, WHOLE["training"]["maxSteps"] + 1))
 
 
+def test_the_report_says_where_the_time_of_the_start_went(finished: Finished) -> None:
+    phases = finished.training.report.training.start_seconds
+    assert list(phases) == [
+        "checks", "libraries", "claim", "modelDownload", "data", "modelLoad", "baseline", "firstSteps",
+    ]  # fmt: skip
+    assert all(f"start-up: {phase} took" in finished.training.output for phase in phases)
+    assert phases["libraries"] > 0
+
+
 def test_progress_walks_through_the_stages_in_order(finished: Finished) -> None:
     stages = list(dict.fromkeys(progress.stage for progress in finished.training.progress))
     assert stages == ["loading", "baseline", "training", "evaluating", "uploading", "verifying"]

@@ -12,10 +12,14 @@ import sys
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
+    from finetune_trainer.start_up import StartUp
+
+    start_up = StartUp()
+
     from finetune_trainer.command_line import main
     from finetune_trainer.place import Place
 
-    code = main()
+    code = main(start_up=start_up)
     if Place.here().count > 1:
         # All is said and written. Connections to processes that are gone, or that hang, may not be closed in peace.
         sys.stdout.flush()

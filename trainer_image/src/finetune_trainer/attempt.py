@@ -84,10 +84,13 @@ def attempt(
     at_once = portions(storage, layout, epoch.number, document.settings, spec.evaluation)
     parent = fetch_parent(storage, spec, context.work_dir)
     context.draft.add(lineage=lineage(storage, context.request, data_digest=identity.data_digest, parent=parent))
+    context.start_up.ended("claim")
     LOG.info("downloading the base model")
     model_directory = _fetch_model(context, ranks)
+    context.start_up.ended("modelDownload")
     context.stop.check()
     prepared = open_ready(context, document, load_tokenizer(model_directory), model_directory, reporter)
+    context.start_up.ended("data")
     context.draft.add(
         data=document.data,
         prepared=PreparedData(uri=layout.prepared, digest=context.request.prepared_digest or ""),

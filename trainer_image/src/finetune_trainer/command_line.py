@@ -5,11 +5,9 @@ this is the one place that turns exceptions into both.
 """
 
 import argparse
-import importlib
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +20,7 @@ from finetune_api.exit_codes import ExitCode
 from finetune_api.report import TrainerReport, compact
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.model import Storage as StorageSpec
-from finetune_trainer import launch
+from finetune_trainer import launch, libraries
 from finetune_trainer.cleanup import clean_up
 from finetune_trainer.context import Context, Draft, check_request, library_versions, utc_now
 from finetune_trainer.errors import SettingsError, StopRequested, TrainerError
@@ -32,6 +30,7 @@ from finetune_trainer.place import Place, show_life
 from finetune_trainer.preflight import preflight
 from finetune_trainer.run import train_job
 from finetune_trainer.signals import StopSignal
+from finetune_trainer.start_up import StartUp
 from finetune_trainer.storage import Storage
 from finetune_trainer.threads import limit_threads
 from finetune_trainer.verify import Sample, score_sample
@@ -42,16 +41,18 @@ _LONG_SECONDS: Final = 1800.0
 """In which something has to move outside of training."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the process's exit code."""
+def main(arguments: Sequence[str] | None = None, start_up: StartUp | None = None) -> int:
+    """Run one command; the process's exit code. `start_up` began with the process."""
+    start_up = start_up or StartUp()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parse(arguments)
     redactor = _configure_logging(options.credentials_dir)
+    LOG.info("%s begins", options.command)
     if options.command == "import-model":
         return _import_model(options, redactor)
     if options.command == "train" and (code := _launch(options, arguments)) is not None:
         return code
-    _restrain_libraries(options.work_dir)
+    libraries.restrain(options.work_dir)
     pulse = Pulse()
     stop = StopSignal(pulse.beat).install()
     if options.command == "verify":
@@ -59,9 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draft = Draft(_blank(options.command))
     context = None
     try:
-        context = _connect(options, stop, draft)
+        context = _connect(options, stop, draft, start_up)
         if Place.here().count > 1:
-            _import_libraries(stop)
+            # Before anybody watches: many processes that start at once are slow, and not hung.
+            libraries.import_all(stop.check)
+            start_up.ended("libraries")
         with _watchdog(context, pulse, options):
             report = _COMMANDS[options.command](context, options)
         code = ExitCode.SUCCESS
@@ -78,8 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _preflight(context: Context, _options: argparse.Namespace) -> TrainerReport:
-    # Transformers would import torch for a tokenizer, if it could: ten seconds for nothing.
-    sys.modules["torch"] = None  # type: ignore[assignment]
+    libraries.hide_torch()
     return preflight(context)
 
 
@@ -89,13 +91,6 @@ def _train(context: Context, options: argparse.Namespace) -> TrainerReport:
     from finetune_trainer.together import train_together  # noqa: PLC0415  imports torch
 
     return train_together(context, _locations(options), _ender(context, options.termination_message_path))
-
-
-def _import_libraries(stop: StopSignal) -> None:
-    """Import what takes long to, before anybody watches: many processes that start at once are slow, and not hung."""
-    for name in ("torch", "transformers", "accelerate", "peft"):
-        importlib.import_module(name)
-        stop.check()
 
 
 def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None:
@@ -170,7 +165,7 @@ def _ender(context: Context, message_path: Path | None) -> Callable[[TrainerErro
 def _verify(options: argparse.Namespace, stop: StopSignal, pulse: Pulse) -> int:
     """Score an adapter for the run that started this process, which judges what it says."""
     try:
-        context = _connect(options, stop, Draft(_blank("train")))
+        context = _connect(options, stop, Draft(_blank("train")), StartUp())
         with _watchdog(context, pulse, options):
             score = score_sample(context, Sample.model_validate_json(options.sample.read_text()))
     except Exception as error:
@@ -182,11 +177,12 @@ def _verify(options: argparse.Namespace, stop: StopSignal, pulse: Pulse) -> int:
     return 0
 
 
-def _connect(options: argparse.Namespace, stop: StopSignal, draft: Draft) -> Context:
+def _connect(options: argparse.Namespace, stop: StopSignal, draft: Draft, start_up: StartUp) -> Context:
     request = _request(os.environ)
     draft.add(spec_digest=request.spec_digest)
     check_request(request)
     limit_threads(request.spec.resources.cpu, Place.here().local_count)
+    libraries.hide_bitsandbytes(request.spec.method.type)
     options.work_dir.mkdir(parents=True, exist_ok=True)
     storage = Storage.connect(
         request.spec.storage,
@@ -194,7 +190,7 @@ def _connect(options: argparse.Namespace, stop: StopSignal, draft: Draft) -> Con
         ca_file=options.ca_file,
         check=stop.check,
     )
-    return Context(request, storage, options.work_dir, stop, draft, utc_now, options.model_cache)
+    return Context(request, storage, options.work_dir, stop, draft, utc_now, options.model_cache, start_up)
 
 
 def _request(environment: Mapping[str, str]) -> TrainerRequest:
@@ -267,24 +263,6 @@ def _leave(report: TrainerReport, path: Path) -> None:
         path.write_text(compact(report))
     except OSError as error:
         LOG.error("the termination message cannot be written: %s", error)
-
-
-def _restrain_libraries(work_dir: Path) -> None:
-    """Keep libraries from model hubs, the node's identity and the read-only root, and from filling the log."""
-    os.environ.update(
-        HF_HUB_OFFLINE="1",
-        TRANSFORMERS_OFFLINE="1",
-        HF_HUB_DISABLE_TELEMETRY="1",
-        HF_HOME=str(work_dir / "cache"),
-        XDG_CACHE_HOME=str(work_dir / "cache"),
-        # Programs lie there, which are loaded as they are: never on a volume that others write to.
-        TORCHINDUCTOR_CACHE_DIR=str(work_dir / "cache" / "compiled"),
-        TRANSFORMERS_VERBOSITY="error",
-        TQDM_DISABLE="1",
-        # A job without an S3 identity of its own must not be given the node's.
-        AWS_EC2_METADATA_DISABLED="true",
-    )
-    warnings.simplefilter("ignore", FutureWarning)
 
 
 def _configure_logging(credentials_dir: Path) -> Redactor:

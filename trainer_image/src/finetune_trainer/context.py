@@ -3,7 +3,7 @@
 import datetime
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from finetune_api.request import TrainerRequest
 from finetune_trainer.errors import SettingsError
 from finetune_trainer.manifest import FinalManifest, Identity
 from finetune_trainer.signals import StopSignal
+from finetune_trainer.start_up import StartUp
 from finetune_trainer.storage import Storage
 
 _DECISIVE: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy", "lm-eval")
@@ -47,6 +48,8 @@ class Context:
     """Now, as an RFC 3339 timestamp."""
     model_cache: Path = Path(MODEL_CACHE_DIR)
     """Where the volume of spec.resources.modelCache is, if it names one."""
+    start_up: StartUp = field(default_factory=StartUp)
+    """What has passed since the process began."""
 
     @property
     def layout(self) -> OutputLayout:

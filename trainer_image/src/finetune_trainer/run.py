@@ -42,6 +42,8 @@ def train_job(context: Context, verify_options: Sequence[str], ranks: "Ranks | N
             return context.draft.report
         remove_checkpoints(context.storage, context.layout)
         return conclude(context, finished, adopted=True)
+    context.start_up.ended("checks")
     from finetune_trainer.attempt import attempt  # noqa: PLC0415
 
+    context.start_up.ended("libraries")
     return attempt(context, document, identity, verify_options, ranks)

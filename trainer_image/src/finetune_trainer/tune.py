@@ -44,6 +44,7 @@ from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.ranks import ALONE, Ranks
 from finetune_trainer.reporter import Reporter
 from finetune_trainer.state import LoopState, trainable
+from finetune_trainer.steplog import StepLog
 from finetune_trainer.uploads import Uploads
 from finetune_trainer.verify import SAMPLE_ROWS
 
@@ -110,6 +111,7 @@ def tune(job: Job) -> Tuned:
         model = load_base(job.model_directory, dtype=dtype, device=device, four_bit=spec.method.type == "qlora")
     _watch(job).check()
     check_context(model, _longest(job.prepared, examiner))
+    job.context.start_up.ended("modelLoad")
 
     job.reporter.stage("baseline")
     baseline = examiner.base(model)
@@ -126,6 +128,7 @@ def tune(job: Job) -> Tuned:
         rivals["parent"] = examiner.tuned(model, fingerprint(model, changed))
         parent_scores["parent"] = benchmarks.measure(model)
 
+    job.context.start_up.ended("baseline")
     job.reporter.stage("training")
     _train(job, model)
     finish(model, dtype, head=head)
@@ -193,6 +196,12 @@ def _train(job: Job, model: Any) -> None:
 
     operations = operations_per_token(model, task.lengths, _supervised_share(task))
     job.reporter.most_tokens_per_second = most_tokens_per_second(operations, spec.resources.world_size)
+    start_up = job.context.start_up
+
+    def on_log(log: StepLog) -> None:
+        start_up.ended("firstSteps")
+        job.reporter.step(log)
+
     state = _saved_state(job, plan_digest(plan))
     if state is not None:
         job.reporter.resumed(state.counters.step)
@@ -203,7 +212,7 @@ def _train(job: Job, model: Any) -> None:
         settings=settings,
         plan=plan,
         state=state,
-        on_log=job.reporter.step,
+        on_log=on_log,
         should_stop=job.context.stop.should_stop,
         on_checkpoint=job.checkpoints.save,
         every_steps=job.context.request.spec.checkpoint.every_steps,
@@ -215,7 +224,8 @@ def _train(job: Job, model: Any) -> None:
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
     mfu = job.reporter.utilization(outcome.tokens_per_second)
-    job.context.draft.add(training=TrainingSummary(**asdict(outcome), mfu=mfu, peak_memory_bytes=peak_memory()))
+    measured = {"mfu": mfu, "peak_memory_bytes": peak_memory(), "start_seconds": start_up.seconds}
+    job.context.draft.add(training=TrainingSummary(**asdict(outcome), **measured))
 
 
 def _supervised_share(task: Task) -> float:
