@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from rendered_chart import CHART
+from rendered_chart import CHART, template
 
 LINES = (CHART / "values.yaml").read_text().splitlines()
 VALUES = yaml.safe_load("\n".join(LINES))
@@ -56,6 +57,20 @@ def test_a_value_is_explained_in_the_line_above_it(path: tuple[str, ...]) -> Non
 
 def test_the_schema_knows_the_same_values() -> None:
     assert set(typed(SCHEMA)) - {("global",)} == set(paths(VALUES))
+
+
+@pytest.mark.cluster
+def test_helm_names_every_value_that_is_of_a_wrong_type(tmp_path: Path) -> None:
+    wrong: dict[str, Any] = {}
+    for *above, name in paths(VALUES):
+        group = wrong
+        for each in above:
+            group = group.setdefault(each, {})
+        group[name] = [[[]]]
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(wrong))
+    told = template("--values", str(tmp_path / "values.yaml")).stderr
+    silent = [".".join(path) for path in paths(VALUES) if f"- at '/{'/'.join(path)}" not in told]
+    assert silent == []
 
 
 def test_every_group_refuses_what_it_does_not_know() -> None:

@@ -1,6 +1,7 @@
 """The local cluster is a real Kubernetes: it isolates, enforces, resolves and, once stopped, leaves nothing."""
 
 import dataclasses
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,10 +118,22 @@ def test_a_container_over_its_memory_limit_is_reported_as_oom_killed(namespace: 
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
 
 
-def test_a_pod_without_restrictions_is_refused_in_every_namespace(namespace: Kubectl, image: str) -> None:
-    unrestricted = pod(image, "pass", securityContext={})
-    with pytest.raises(KubectlError, match='violates PodSecurity "restricted:latest"'):
-        namespace.apply(unrestricted)
+def test_only_restricted_pods_are_taken_in_every_namespace(kubectl: Kubectl, namespace: Kubectl, image: str) -> None:
+    active = [each["metadata"]["name"] for each in kubectl.items("namespaces") if each["status"]["phase"] == "Active"]
+    assert {"default", "kube-system", namespace.namespace} <= set(active)
+    for name in active:
+        judge = ("create", "--dry-run=server", "-f", "-")
+        kubectl.inside(name).run(*judge, stdin=json.dumps(pod(image, "pass")))
+        with pytest.raises(KubectlError, match='violates PodSecurity "restricted:latest"'):
+            kubectl.inside(name).run(*judge, stdin=json.dumps(pod(image, "pass", securityContext={})))
+
+
+def test_no_namespace_has_labels_that_loosen_what_pods_may_be(kubectl: Kubectl) -> None:
+    """Labels would win over what the cluster enforces where there are none."""
+    for namespace in kubectl.items("namespaces"):
+        labels = namespace["metadata"].get("labels", {})
+        levels = {labels.get(f"pod-security.kubernetes.io/{mode}") for mode in ("enforce", "audit", "warn")}
+        assert levels <= {None, "restricted"}, namespace["metadata"]["name"]
 
 
 def test_a_node_offers_gpus_of_a_name_of_its_own(kubectl: Kubectl) -> None:
