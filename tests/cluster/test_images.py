@@ -1,7 +1,10 @@
-"""The operator's image: the same bytes from the same sources, small, for any user, and it says what it is."""
+"""The images: the same bytes from the same sources, small, for any user, and they say what they are."""
 
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from localcluster.buildah import Buildah
 from localcluster.layout import layout_of
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.slow(name="images", minutes=5), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow(name="images", minutes=3), pytest.mark.timeout(1500)]
 
 # Bytes (docs/images.md).
 COMPRESSED, UNPACKED = 150 * 10**6, 350 * 10**6
@@ -23,16 +26,48 @@ def buildah() -> Buildah:
     return Buildah(layout_of("default").cache / "buildah")
 
 
-@pytest.fixture(scope="module")
-def twice(buildah: Buildah) -> Iterator[list[str]]:
-    """The operator's image, built two times from nothing but its base."""
-    names = [f"finetune.test/twice:{number}" for number in range(2)]
+SMALL = {
+    "torch": {"filelock", "jinja2", "markupsafe", "mpmath", "networkx", "sympy", "typing-extensions"},
+    "trainer": {"boto3", "botocore", "jmespath", "numpy", "python-dateutil", "pyyaml", "s3transfer", "six", "urllib3"},
+}
+"""Packages of the trainer's locks that need no others: gigabytes are left out, and it is built in the same way."""
+
+
+@contextmanager
+def built_twice(buildah: Buildah, dockerfile: str, context: Path, **more: str) -> Iterator[list[str]]:
+    """An image, built two times from nothing but its base."""
+    names = [f"finetune.test/twice-{Path(dockerfile).parts[0]}:{number}" for number in range(2)]
     base = images.base_image(buildah, layout_of("default").cache)
     for name in names:
-        arguments = {"BASE": base, "UV_OPTIONS": "", "VERSION": "1.2.3", "REVISION": "abc"}
-        buildah.build(ROOT / "operator" / "Dockerfile", ROOT, name, arguments, anew=True)
+        arguments = {"BASE": base, "UV_OPTIONS": "", "VERSION": "1.2.3", "REVISION": "abc", **more}
+        buildah.build(context / dockerfile, context, name, arguments, anew=True)
     yield names
     buildah.run("rmi", "--force", *names)
+
+
+@pytest.fixture(scope="module")
+def twice(buildah: Buildah) -> Iterator[list[str]]:
+    """The operator's image."""
+    with built_twice(buildah, "operator/Dockerfile", ROOT) as names:
+        yield names
+
+
+@pytest.fixture(scope="module")
+def small_trainer_twice(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The trainer's image with few packages."""
+    context = tmp_path_factory.mktemp("context")
+    for name in (".dockerignore", "LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, context)
+    for name in ("operator", "trainer_image"):
+        shutil.copytree(ROOT / name, context / name)
+    (context / "requirements" / "small").mkdir(parents=True)
+    for lock, packages in {"torch": SMALL["torch"], "trainer": SMALL["torch"] | SMALL["trainer"]}.items():
+        entries = re.split(r"\n(?=\S+==)", (ROOT / "requirements" / f"{lock}.txt").read_text())
+        kept = [entry for entry in entries if entry.partition("==")[0] in packages]
+        assert len(kept) == len(packages)
+        (context / "requirements" / "small" / f"{lock}.txt").write_text("\n".join(kept) + "\n")
+    with built_twice(buildah, "trainer_image/Dockerfile", context, LOCKS="requirements/small") as names:
+        yield names
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +77,24 @@ def container(buildah: Buildah, twice: list[str]) -> Iterator[str]:
     buildah.run("rm", name)
 
 
-def test_two_builds_have_the_same_layers(buildah: Buildah, twice: list[str]) -> None:
-    first, second = (buildah.inspect(name)["rootfs"]["diff_ids"] for name in twice)
+@pytest.mark.parametrize("image", ["twice", "small_trainer_twice"])
+def test_two_builds_have_the_same_layers(buildah: Buildah, request: pytest.FixtureRequest, image: str) -> None:
+    first, second = (buildah.inspect(name)["rootfs"]["diff_ids"] for name in request.getfixturevalue(image))
     assert first == second
+
+
+def test_every_module_of_the_trainers_image_is_there_as_byte_code(
+    buildah: Buildah, small_trainer_twice: list[str]
+) -> None:
+    """Nothing can write it later: the root is read-only."""
+    container = buildah.run("from", "--pull-never", small_trainer_twice[0])
+    folder = Path(buildah.run("mount", container))
+    modules = [path for part in ("venv/lib", "project") for path in (folder / "opt" / part).rglob("*.py")]
+    missing = [path for path in modules if not list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))]
+    buildah.run("umount", container)
+    buildah.run("rm", container)
+    assert len(modules) > 2000
+    assert missing == []
 
 
 def test_it_says_what_it_is_and_runs_as_nobody_in_particular(buildah: Buildah, twice: list[str]) -> None:
