@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kubectl import Kubectl
+from kubectl import Kubectl, KubectlError
 from rich.console import Console
 
 from finetune_api.spec.model import CaBundle, Credentials
@@ -20,12 +20,11 @@ from localcluster import images
 
 TEAM: Final = "team-a"
 CURRENT_NEEDS: Final = {
-    "DEMO_OPERATOR_IMAGE": "operator image with tag, pullable by the cluster",
-    "DEMO_TRAINER_IMAGE": "trainer image with tag, pullable by the cluster",
     "DEMO_BUCKET": "S3 bucket that the demo may write",
     "AWS_ACCESS_KEY_ID": "S3 identity",
     "AWS_SECRET_ACCESS_KEY": "S3 identity",
 }
+KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 class DemoError(RuntimeError):
@@ -39,6 +38,7 @@ class Target:
     kubectl: Kubectl
     helm: str
     operator_image: str
+    """Empty where somebody else has installed the operator, whose values are theirs."""
     trainer_image: str
     model_uri: str
     team_uri: str
@@ -95,7 +95,11 @@ def embedded_target(facts: cluster_facts.Facts) -> Target:
         ),
         keys={"AWS_ACCESS_KEY_ID": team.access_key, "AWS_SECRET_ACCESS_KEY": team.secret_key},
         ca_pem=ca_pem,
-        storage=connect(StorageSpec(endpoint=facts.s3_endpoint_host), admin.access_key, admin.secret_key, ca_pem),
+        storage=connect(
+            StorageSpec(endpoint=facts.s3_endpoint_host),
+            {"AWS_ACCESS_KEY_ID": admin.access_key, "AWS_SECRET_ACCESS_KEY": admin.secret_key},
+            ca_pem,
+        ),
         stop="make cluster-down",
     )
 
@@ -104,41 +108,47 @@ def _current() -> Target:
     missing = [f"{name} ({meaning})" for name, meaning in CURRENT_NEEDS.items() if not os.environ.get(name)]
     if missing:
         raise DemoError("CLUSTER=current needs in the environment: " + "; ".join(missing))
-    programs = {name: shutil.which(name) for name in ("kubectl", "helm")}
-    absent = [name for name, path in programs.items() if path is None]
-    if absent:
-        raise DemoError(f"CLUSTER=current needs {' and '.join(absent)} on the PATH")
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise DemoError("CLUSTER=current needs kubectl on the PATH")
     bucket = os.environ["DEMO_BUCKET"]
-    ca_path = os.environ.get("AWS_CA_BUNDLE") if os.environ.get("DEMO_S3_ENDPOINT") else None
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    # Without an endpoint it is Amazon's, which pods trust as they are; boto3 here takes the variable by itself.
+    ca_path = os.environ.get("AWS_CA_BUNDLE") if endpoint else None
     ca_pem = Path(ca_path).read_text() if ca_path else None
     spec = StorageSpec(
-        endpoint=os.environ.get("DEMO_S3_ENDPOINT"),
+        endpoint=endpoint,
         region=os.environ.get("AWS_REGION", "us-east-1"),
         ca_bundle=CaBundle(config_map_name="s3-ca") if ca_pem else None,
         credentials=Credentials(secret_name="s3-credentials"),  # noqa: S106 - the Secret's name
     )
-    access_key, secret_key = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+    keys = {name: os.environ[name] for name in KEYS if os.environ.get(name)}
+    cluster = Kubectl(Path(kubectl))
+    try:
+        cluster.run("get", "--raw", "/apis/finetune.dev")
+    except KubectlError as error:
+        raise DemoError(f"{error}. FinetuneJobs are known where the operator is installed: docs/install.md") from error
     return Target(
-        kubectl=Kubectl(Path(programs["kubectl"] or "")),
-        helm=programs["helm"] or "",
-        operator_image=os.environ["DEMO_OPERATOR_IMAGE"],
-        trainer_image=os.environ["DEMO_TRAINER_IMAGE"],
+        kubectl=cluster,
+        helm="",
+        operator_image="",
+        trainer_image="",
         model_uri=f"s3://{bucket}/models/smollm2-135m-instruct",
         team_uri=f"s3://{bucket}/{TEAM}",
         storage_spec=spec,
-        keys={"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key},
+        keys=keys,
         ca_pem=ca_pem,
-        storage=connect(spec, access_key, secret_key, ca_pem),
+        storage=connect(spec, keys, ca_pem),
         stop=None,
     )
 
 
-def connect(spec: StorageSpec, access_key: str, secret_key: str, ca_pem: str | None) -> Storage:
+def connect(spec: StorageSpec, keys: dict[str, str], ca_pem: str | None) -> Storage:
     """The trainer's own S3 module, fed like in a pod: keys and CA as files, gone once the client is made."""
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
-        (directory / "AWS_ACCESS_KEY_ID").write_text(access_key)
-        (directory / "AWS_SECRET_ACCESS_KEY").write_text(secret_key)
+        for name, key in keys.items():
+            (directory / name).write_text(key)
         plain = spec.model_copy(update={"ca_bundle": None})
         ca_file = _keep_ca(ca_pem)
         return Storage.connect(plain, credentials_dir=directory, ca_file=ca_file, check=lambda: None)

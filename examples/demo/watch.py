@@ -8,6 +8,7 @@ from examples.demo.target import TEAM, DemoError, Target
 from rich.console import Console
 
 DEADLINE_SECONDS: Final = 45 * 60
+UNSEEN_SECONDS: Final = 60
 POLL_SECONDS: Final = 5
 """Each look starts a kubectl, and on a small machine that time is taken from the training."""
 
@@ -38,11 +39,13 @@ def follow(target: Target, name: str, console: Console) -> dict[str, Any]:
 
 
 def _wait(target: Target, name: str) -> dict[str, Any]:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
+    begun = time.monotonic()
+    while time.monotonic() < begun + DEADLINE_SECONDS:
         job: dict[str, Any] | None = target.kubectl.inside(TEAM).get("ftj", name)
         if job is None:
             raise DemoError(f"{name} was deleted")
+        if "status" not in job and time.monotonic() > begun + UNSEEN_SECONDS:
+            raise DemoError(f"no operator looks at {name}: does one run, and serve namespace {TEAM}?")
         if job.get("status", {}).get("phase") in ("Complete", "Failed"):
             # One more row: the watch shows the final state before it is stopped.
             time.sleep(1)

@@ -22,7 +22,12 @@ def ago(seconds: float) -> str:
 def pod(kind: Kind, *, age: float, state: o.Raw | None = None, conditions: tuple[o.Raw, ...] = ()) -> o.Raw:
     """A pod that was created so many seconds ago, and got its node at once if a condition says so."""
     made = o.pod(kind, state, conditions=list(conditions))
-    return {**made, "metadata": {**made["metadata"], "creationTimestamp": ago(age)}}
+    volumes = [{"secret": {"secretName": "s3-keys"}}, {"configMap": {"name": "s3-ca"}}]
+    return {
+        **made,
+        "metadata": {**made["metadata"], "creationTimestamp": ago(age)},
+        "spec": {**made["spec"], "volumes": volumes},
+    }
 
 
 def scheduled(age: float) -> o.Raw:
@@ -109,7 +114,7 @@ SCENARIOS = {
         pods=(pod("train", age=120, state=waiting("ContainerCreating"), conditions=(scheduled(120), UNPREPARED)),),
         phase="Starting",
         reason="VolumeMissing",
-        says="Secret or ConfigMap named in spec.storage does not exist in namespace team-a",
+        says="Secret s3-keys or ConfigMap s3-ca is not in namespace team-a, or lacks a key",
     ),
     "a missing Secret ends the job": Scenario(
         status=VALIDATED,

@@ -20,7 +20,7 @@ def test_a_command_of_the_tutorial_prints_what_the_page_says(
     block: ConsoleBlock, installed: Target, order_desk: dict[str, Any]
 ) -> None:
     name = order_desk["metadata"]["name"]
-    program, *arguments = shlex.split(block.command.replace("order-desk-1", name))
+    program, *arguments = shlex.split(block.command.replace("order-desk", name))
     assert program == "kubectl"
     printed = installed.kubectl.inside(TEAM).run(*arguments)
     assert shape(printed) == block.shape

@@ -80,7 +80,7 @@ CASES = {
         no_secret,
         "Settings",
         "VolumeMissing",
-        "Secret or ConfigMap named in spec.storage does not exist",
+        "Secret nobody-made-it or ConfigMap s3-ca is not in namespace",
         "Create the Secret",
         warnings=("VolumeMissing",),
     ),

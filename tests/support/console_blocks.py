@@ -43,7 +43,7 @@ def shape(text: str) -> list[str]:
     text = re.sub(r"sha256:[0-9a-f]{12,64}", "DIGEST", text)
     text = re.sub(r"finetune-(operator|trainer):[0-9a-f]{12}", r"finetune-\1:TAG", text)
     text = re.sub(r"/e2e/[0-9a-f]{8}/", "/e2e/RUN/", text)
-    text = re.sub(r"order-desk-\d+", "JOB", text)
+    text = re.sub(r"order-desk(-\d+)?", "JOB", text)
     text = re.sub(r"(-(?:train|preflight)(?:-\d+)?)-[a-z0-9]{5}\b", r"\1-POD", text)
     text = re.sub(r"[+-]?\d+(\.\d+)?", "N", text)
     text = re.sub(r"(N[dhms])+", "T", text)

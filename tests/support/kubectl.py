@@ -48,9 +48,10 @@ class Kubectl:
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects as a user would, by `kubectl apply -f -`.
 
-        Documents, not a List: for a List kubectl falls back to its own, vaguer validation.
+        Documents, not a List: for a List kubectl falls back to its own, vaguer validation. What begins with a brace is
+        JSON to kubectl, and releases before 1.34 know no `---` in that.
         """
-        self.run("apply", "-f", "-", stdin="\n---\n".join(json.dumps(item) for item in objects))
+        self.run("apply", "-f", "-", stdin="".join(f"---\n{json.dumps(item)}\n" for item in objects))
 
     def get(self, *arguments: str) -> dict[str, Any] | None:
         """One object or list, or None where it does not exist."""

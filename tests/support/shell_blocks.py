@@ -1,4 +1,4 @@
-"""The shell commands of a page, run as a reader would: in a folder that has this repository's charts and CRD."""
+"""The shell commands of a page, run as a reader would: in a folder that has what they name of this repository."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import Final
 from kubectl import Kubectl
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-_FOLDERS: Final = ("charts", "crds")
+_FOLDERS: Final = ("charts", "crds", "docs", "examples")
 _BLOCK: Final = re.compile(r"^## (?P<heading>[^\n]+)$|^```bash\n(?P<commands>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -23,7 +23,11 @@ ANSWERS = {
     "a full bucket of MinIO": (answer("XMinioAdminBucketQuotaExceeded"), UNAVAILABLE, "no room in bucket 'team'"),
     "a full disk, without a code": (answer("507"), UNAVAILABLE, "no room in bucket 'team'"),
     "too many requests": (answer("SlowDown"), UNAVAILABLE, "SlowDown"),
-    "no connection": (EndpointConnectionError(endpoint_url="http://s3"), UNAVAILABLE, "EndpointConnectionError"),
+    "no connection": (
+        EndpointConnectionError(endpoint_url="http://s3:8333/team?own words"),
+        UNAVAILABLE,
+        "EndpointConnectionError at http://s3:8333",
+    ),
     "half an answer": (IncompleteReadError(actual_bytes=1, expected_bytes=2), UNAVAILABLE, "IncompleteReadError"),
 }
 

@@ -224,8 +224,8 @@ def _obstacle(pod: ChildPod, *, is_late: bool) -> tuple[Reason, str] | None:
     if is_late and pod.node is not None and pod.prepared is False:
         # Mounting comes before the pod's sandbox, pulling the image after it.
         return Reason.VOLUME_MISSING, (
-            "The pod's volumes cannot be set up: a Secret or ConfigMap named in spec.storage does not exist in "
-            f"namespace {pod.namespace} (kubectl describe pod {pod.name})"
+            f"The pod's volumes cannot be set up: {pod.mounted or 'something that it needs'} is not in namespace "
+            f"{pod.namespace}, or lacks a key (kubectl describe pod {pod.name})"
         )
     return None
 

@@ -1,6 +1,6 @@
 """The parts of Jobs and Pods that decisions need, parsed once at the edge into small frozen values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -110,6 +110,8 @@ class ChildPod:
     """When it got its node."""
     prepared: bool | None
     """Whether volumes and network are set up; None where the cluster does not tell."""
+    mounted: str
+    """The Secret and ConfigMap that its volumes need, in words."""
     image_id: str
     """The trainer's image as the node knows it, by digest; empty before it is pulled."""
     waiting_reason: str
@@ -205,6 +207,7 @@ def parse_pod(raw: Raw) -> ChildPod:
         unschedulable=_unschedulable(conditions),
         scheduled_at=_since(conditions, "PodScheduled"),
         prepared=_truth(conditions, "PodReadyToStartContainers"),
+        mounted=" or ".join(_mounted(raw["spec"])),
         image_id=container.get("imageID", ""),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
@@ -239,6 +242,14 @@ def _container(status: Raw) -> Raw:
 
 def _index(text: str) -> int:
     return int(text) if text.isdecimal() else 0
+
+
+def _mounted(spec: Raw) -> Iterator[str]:
+    for volume in spec.get("volumes") or ():
+        if "secret" in volume:
+            yield f"Secret {volume['secret']['secretName']}"
+        elif "configMap" in volume:
+            yield f"ConfigMap {volume['configMap']['name']}"
 
 
 def _reason_if(conditions: Raw, name: str, status: str) -> str | None:

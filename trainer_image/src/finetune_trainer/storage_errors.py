@@ -12,6 +12,7 @@ signed request in it.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
@@ -45,7 +46,7 @@ def translated(action: str, uri: str) -> Iterator[None]:
             advice="Set spec.storage.credentials, or spec.storage.serviceAccountName for workload identity.",
         ) from error
     except (BotoCoreError, Boto3Error) as error:
-        raise _unavailable(action, uri, type(error).__name__) from error
+        raise _unavailable(action, uri, f"{type(error).__name__}{_where(error)}") from error
 
 
 def error_code(error: ClientError) -> str:
@@ -82,6 +83,12 @@ def _from_answer(error: ClientError, action: str, uri: str) -> TrainerError:
             advice="Free room there or raise its quota; the next attempt goes on from the last checkpoint.",
         )
     return _unavailable(action, uri, code)
+
+
+def _where(error: Exception) -> str:
+    """The endpoint that was not reached, where botocore tells of it; without the request, which may be signed."""
+    url = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", "")))
+    return f" at {url.scheme}://{url.netloc}" if url.netloc else ""
 
 
 def _unavailable(action: str, uri: str, cause: str) -> InfrastructureError:

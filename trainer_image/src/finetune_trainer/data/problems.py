@@ -68,12 +68,16 @@ class Problems:
     shown: list[str] = field(default_factory=list)
     files: int = 0
     """Files among them that could not be read to their end: nobody knows how many rows are missing."""
+    _last: str = ""
 
     def add(self, source: Source, error: RowError, row: dict[str, Any] | None = None) -> None:
         """Note one bad row."""
         self.total += 1
         self.files += isinstance(error, FileError)
         if len(self.shown) < SHOWN:
-            self.shown.append(f"{source}: {error}")
+            # A message is short: one problem of a whole file must not push another out of it.
+            said = str(error)
+            self.shown.append(f"{source}: {'the same' if said == self._last else said}")
+            self._last = said
         if self.keep is not None:
             self.keep(source, error, row)
