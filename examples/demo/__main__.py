@@ -25,6 +25,8 @@ def run(example: Example, console: Console) -> bool:
     job.upload_inputs(target, example, console)
     if target.operator_image:
         job.install_operator(target, console)
+    else:
+        console.rule("[bold]3  The operator, as it is installed")
     name = job.apply(target, example, console)
     finished = watch.follow(target, name, console)
     better = result.show(target, finished, console)

@@ -65,7 +65,7 @@ def find_target(console: Console) -> Target:
     if choice == "embedded":
         return _embedded(console)
     if choice == "current":
-        return _current()
+        return _current(console)
     raise DemoError(f"CLUSTER={choice} is neither embedded nor current")
 
 
@@ -104,7 +104,7 @@ def embedded_target(facts: cluster_facts.Facts) -> Target:
     )
 
 
-def _current() -> Target:
+def _current(console: Console) -> Target:
     missing = [f"{name} ({meaning})" for name, meaning in CURRENT_NEEDS.items() if not os.environ.get(name)]
     if missing:
         raise DemoError("CLUSTER=current needs in the environment: " + "; ".join(missing))
@@ -124,6 +124,8 @@ def _current() -> Target:
     )
     keys = {name: os.environ[name] for name in KEYS if os.environ.get(name)}
     cluster = Kubectl(Path(kubectl))
+    console.rule("[bold]1  The cluster of the current context")
+    console.print(f"  {cluster.run('config', 'current-context').strip()}")
     try:
         cluster.run("get", "--raw", "/apis/finetune.dev")
     except KubectlError as error:

@@ -23,10 +23,12 @@ RunId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])
 
 
 def _immutable(section: str) -> dict[str, JsonValue]:
-    unchanged = f"self.{section} == oldSelf.{section}"
-    return cel(
-        unchanged, f"spec.{section} is immutable: create a FinetuneJob with another name and output to change it"
+    remedy = (
+        "create a FinetuneJob with another name and output to change it"
+        if section in IDENTITY
+        else "to change it, delete the FinetuneJob and create it again; with the same output it goes on"
     )
+    return cel(f"self.{section} == oldSelf.{section}", f"spec.{section} is immutable: {remedy}")
 
 
 _METRICS_FIT: Final = cel(
