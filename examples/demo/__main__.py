@@ -3,8 +3,8 @@
 `python -m examples.demo [NAME] [--job FILE]` runs a job of the example NAME, by default the order desk's.
 
 CLUSTER=embedded (the default) builds and starts a Kubernetes on this machine; CLUSTER=current uses the cluster of the
-current kubectl context and the operator that is installed there. Exits 1, loudly, when the tuned model does not beat the
-base.
+current kubectl context and the operator that is installed there. Exits 1, loudly, when the tuned model does not beat
+the base.
 """
 
 import argparse

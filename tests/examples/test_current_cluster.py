@@ -44,9 +44,7 @@ def test_everything_lies_in_their_bucket_and_the_operator_stays_theirs(
     assert target.operator_image == ""
 
 
-def test_a_cluster_without_the_operator_is_told_where_to_begin(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_cluster_without_the_operator_is_told_where_to_begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with api_server(tmp_path) as bare, pytest.raises(DemoError, match=r"docs/install\.md"):
         found(monkeypatch, bare)
 

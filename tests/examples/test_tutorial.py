@@ -20,7 +20,6 @@ def test_a_job_finds_what_the_steps_before_it_have_made(server: Kubectl, tmp_pat
     (tmp_path / "ca.crt").write_text("an authority")
     kubectl = Kubectl(server.binary, kubeconfig)
 
-
     def follow(step: str) -> str:
         heading = next(each for each in COMMANDS if each.startswith(f"{step}. "))
         return "".join(run(commands, tmp_path, tmp_path, kubectl=kubectl) for commands in COMMANDS[heading])

@@ -11,7 +11,7 @@ from pathlib import Path
 from localcluster.layout import cache_root
 from localcluster.node_system import PRIVATE_FOLDERS
 
-WAY_OUT = "or use the cluster of your current context: CLUSTER=current"
+WAY_OUT = "or use the cluster of your current context: CLUSTER=current (docs/install.md)"
 
 
 @dataclass(frozen=True)
