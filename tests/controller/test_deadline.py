@@ -114,7 +114,7 @@ SCENARIOS = {
         pods=(pod("train", age=120, state=waiting("ContainerCreating"), conditions=(scheduled(120), UNPREPARED)),),
         phase="Starting",
         reason="VolumeMissing",
-        says="Secret s3-keys or ConfigMap s3-ca is not in namespace team-a, or lacks a key",
+        says="Secret s3-keys or ConfigMap s3-ca is not in namespace team-a or lacks a key",
     ),
     "a missing Secret ends the job": Scenario(
         status=VALIDATED,

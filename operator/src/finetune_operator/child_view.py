@@ -222,10 +222,10 @@ def _obstacle(pod: ChildPod, *, is_late: bool) -> tuple[Reason, str] | None:
     if is_late and pod.unschedulable is not None:
         return Reason.UNSCHEDULABLE, f"Waiting for a node: {pod.unschedulable}"
     if is_late and pod.node is not None and pod.prepared is False:
-        # Mounting comes before the pod's sandbox, pulling the image after it.
+        # Mounting comes before the sandbox, pulling the image after it. A node that can make no sandbox looks alike.
         return Reason.VOLUME_MISSING, (
             f"The pod's volumes cannot be set up: {pod.mounted or 'something that it needs'} is not in namespace "
-            f"{pod.namespace}, or lacks a key (kubectl describe pod {pod.name})"
+            f"{pod.namespace} or lacks a key, or the node is at fault (kubectl describe pod {pod.name})"
         )
     return None
 
