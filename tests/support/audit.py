@@ -28,12 +28,17 @@ class Write:
     name: str
     code: int
     user: str
+    pod: str
+    """Whose token was used; empty for an identity that is no pod's."""
     at: datetime
 
 
-def writes(log: Path, namespace: str, agent: str = OPERATOR) -> list[Write]:
-    """What a client wrote in a namespace, in order."""
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
+def writes(log: Path, namespace: str, agent: str = OPERATOR, *, start: int = 0) -> list[Write]:
+    """What a client wrote in a namespace, in order; of a long log from its byte `start` on."""
+    with log.open("rb") as file:
+        file.seek(start)
+        # A last line without an end is still being written.
+        entries = [json.loads(line) for line in file if line.endswith(b"\n")]
     return [
         _write(entry)
         for entry in entries
@@ -50,5 +55,6 @@ def _write(entry: dict[str, Any]) -> Write:
         name=target.get("name", ""),
         code=entry["responseStatus"]["code"],
         user=entry["user"]["username"],
+        pod="".join(entry["user"].get("extra", {}).get("authentication.kubernetes.io/pod-name", ())),
         at=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
     )

@@ -29,14 +29,32 @@ _POD_SECURITY = {
     ],
 }
 
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        # Kubernetes' own controllers write most, and nobody asks what.
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+        {
+            "level": "Metadata",
+            "userGroups": ["system:serviceaccounts"],
+            "verbs": ["create", "update", "patch", "delete", "deletecollection"],
+        },
+        {"level": "None"},
+    ],
+}
+
 
 def control_plane(plan: Plan, credentials: Credentials) -> list[Component]:
     """The components in starting order; writes the files they read."""
     admission = plan.layout.config / "admission.yaml"
     admission.write_text(yaml.safe_dump(_POD_SECURITY))
+    audit = plan.layout.config / "audit.yaml"
+    audit.write_text(yaml.safe_dump(_AUDIT))
     return [
         _etcd(plan),
-        _api_server(plan, credentials, str(admission)),
+        _api_server(plan, credentials, admission=str(admission), audit=str(audit)),
         _controller_manager(plan, credentials),
         _scheduler(plan, credentials),
     ]
@@ -60,7 +78,7 @@ def _etcd(plan: Plan) -> Component:
     return Component("etcd", argv, TcpPort(_LOOPBACK, _ETCD_PORT))
 
 
-def _api_server(plan: Plan, credentials: Credentials, admission: str) -> Component:
+def _api_server(plan: Plan, credentials: Credentials, *, admission: str, audit: str) -> Component:
     argv = (
         plan.layout.binary("kube-apiserver"),
         f"--advertise-address={plan.node_address}",
@@ -72,6 +90,10 @@ def _api_server(plan: Plan, credentials: Credentials, admission: str) -> Compone
         "--anonymous-auth=false",
         "--enable-admission-plugins=NodeRestriction",
         f"--admission-control-config-file={admission}",
+        f"--audit-policy-file={audit}",
+        f"--audit-log-path={plan.layout.audit_log}",
+        "--audit-log-maxsize=50",
+        "--audit-log-maxbackup=1",
         f"--client-ca-file={credentials.authority.certificate}",
         f"--tls-cert-file={credentials.api_server.certificate}",
         f"--tls-private-key-file={credentials.api_server.key}",

@@ -52,6 +52,11 @@ class Layout:
         return self.root / "logs"
 
     @property
+    def audit_log(self) -> Path:
+        """What programs in pods wrote to the API server, by pod."""
+        return self.logs / "audit.log"
+
+    @property
     def data(self) -> Path:
         """What outlives a stop: etcd, containerd's images, kubelet's volumes, S3 objects."""
         return self.root / "data"
