@@ -1,6 +1,6 @@
 """NetworkPolicies: valid for a real API server, and saying what docs/threat-model.md says they say.
 
-No network here enforces them: that they are obeyed is the cluster's matter, and unproven.
+`tests/e2e/test_network_policies.py` has them enforced.
 """
 
 import json
@@ -16,6 +16,7 @@ from finetune_api.names import JOB_LABEL, MANAGED_BY, MANAGER
 pytestmark = pytest.mark.cluster
 
 ON = ("--set", "networkPolicy.enabled=true", "--set", "networkPolicy.jobNamespaces={team-a,team-b}")
+SCRAPED = ("--set", "monitoring.podMonitor.enabled=true", "--set", "monitoring.podMonitor.port=9999")
 MONITORING = 'networkPolicy.metricsFrom=[{"namespaceSelector": {"matchLabels": {"kind": "monitoring"}}}]'
 
 
@@ -51,8 +52,8 @@ def test_the_operators_policy_selects_its_pod_and_its_ports() -> None:
     policy = policies()["system", NAME]
     labels = next(item for item in render() if item["kind"] == "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
-    names = {port["name"] for port in operator_pod()["containers"][0]["ports"]}
-    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} <= names
+    numbers = {port["containerPort"] for port in operator_pod()["containers"][0]["ports"]}
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == numbers
     assert [sorted({port["port"] for port in rule["ports"]}) for rule in policy["egress"]] == [[53], [443, 6443]]
 
 
@@ -92,8 +93,14 @@ def test_jobs_reach_everything_but_metadata_services(address: str, reached: bool
     assert bool(inside) is reached
 
 
+def test_training_pods_are_asked_for_metrics_where_they_listen_and_only_if_they_do() -> None:
+    closed, scraped = (policies(*options)["team-a", f"{NAME}-jobs"]["ingress"] for options in ((), SCRAPED))
+    assert scraped == [*closed, {"ports": [{"port": 9999, "protocol": "TCP"}]}]
+    assert [list(rule) for rule in closed] == [["from"]]
+
+
 def test_metrics_can_be_kept_for_those_who_collect_them() -> None:
-    for policy in policies("--set-json", MONITORING).values():
+    for policy in policies(*SCRAPED, "--set-json", MONITORING).values():
         rule = policy["ingress"][-1]
         assert rule["from"][-1] == {"namespaceSelector": {"matchLabels": {"kind": "monitoring"}}}
 

@@ -54,6 +54,12 @@ def of_the_trainer() -> list[Exported]:
     return list(_read(registry(lines)))
 
 
+def families(text: str) -> set[tuple[str, str]]:
+    """Name and type of each metric that an endpoint tells of, a counter's with `_total`."""
+    found = text_string_to_metric_families(text)
+    return {(family.name + ("_total" if family.type == "counter" else ""), family.type) for family in found}
+
+
 def told_metrics() -> Metrics:
     """The operator's, when each has been told something."""
     cache = Cache()

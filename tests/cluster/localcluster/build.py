@@ -51,6 +51,12 @@ KUEUE = Family(
 )  # fmt: skip
 """Built on demand (`localcluster kueue`): five minutes that most uses of a cluster need not spend."""
 
+KUBE_ROUTER = Family(
+    "kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/{program}",
+    "github.com/cloudnativelabs/kube-router/v2", ("kube-router",),
+)  # fmt: skip
+"""Built when NetworkPolicies are to be enforced."""
+
 
 def build_all(layout: Layout) -> None:
     """Build every family that is not built as pinned, and the pause image."""

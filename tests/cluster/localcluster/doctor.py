@@ -38,6 +38,8 @@ DEBIAN_TOOLS = (
 
 BROWSER = Tool("chromium", "chromium")
 """Not of the cluster: tests look at HTML pages in it, and skip without it."""
+IPSET = Tool("ipset", "ipset")
+"""Only where NetworkPolicies are to be enforced."""
 
 
 def complaints() -> list[str]:
