@@ -4,7 +4,11 @@
 """
 
 import json
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_address, ip_network
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -110,6 +114,27 @@ def test_helm_test_reaches_an_operator_that_others_may_not_ask() -> None:
     (pod,) = [item for item in render(*ON) if item["kind"] == "Pod"]
     (peer, _) = policy["ingress"][0]["from"]
     assert peer["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_helm_test_asks_again_where_it_is_let_through_a_moment_late() -> None:
+    (pod,) = [item for item in render(*ON) if item["kind"] == "Pod"]
+    (program, _) = pod["spec"]["containers"][0]["args"]
+    answers = iter([None, 200])
+
+    class LateOperator(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = next(answers)
+            if answer is not None:
+                self.send_response(answer)
+                self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), LateOperator) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/readyz"
+        command = [sys.executable, "-c", program, url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (0, f"{url}: the operator is ready\n"), done.stderr
 
 
 @pytest.mark.parametrize(
