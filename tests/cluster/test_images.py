@@ -97,6 +97,24 @@ def test_every_module_of_the_trainers_image_is_there_as_byte_code(
     assert missing == []
 
 
+def test_the_trainers_image_has_what_triton_builds_kernels_launchers_with(
+    buildah: Buildah, small_trainer_twice: list[str]
+) -> None:
+    container = buildah.run("from", "--pull-never", small_trainer_twice[0])
+    program = (
+        "import os, subprocess, sysconfig; source = '#include <Python.h>\\nint answer(void) { return 42; }';"
+        "here = sysconfig.get_path('include');"
+        "subprocess.run(['gcc', '-x', 'c', '-', '-I', here, '-shared', '-fPIC', '-o', '/tmp/answer.so'],"
+        " input=source, text=True, check=True);"
+        "import ctypes; print(ctypes.CDLL('/tmp/answer.so').answer())"
+    )
+    told = buildah.run(
+        "run", "--isolation", "chroot", "--user", "1000780000:0", container, "--", "python", "-c", program
+    )
+    buildah.run("rm", container)
+    assert told.strip() == "42"
+
+
 def test_it_says_what_it_is_and_runs_as_nobody_in_particular(buildah: Buildah, twice: list[str]) -> None:
     config: dict[str, Any] = buildah.inspect(twice[0])["config"]
     assert config["User"] == "65532:65532"

@@ -6,6 +6,7 @@ import torch
 from finetune_trainer import narrow
 from finetune_trainer.model import resolve_dtype
 
+
 @pytest.mark.parametrize(("seconds", "gain"), [(1.0, None), (3.0, None), (0.7, None), (0.5, "2.0 times as fast")])
 def test_it_is_told_of_where_it_is_faster_by_far(
     seconds: float, gain: str | None, monkeypatch: pytest.MonkeyPatch
