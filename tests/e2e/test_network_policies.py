@@ -32,7 +32,7 @@ from localcluster.plan import S3_PORT
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.slow(name="policies enforced", minutes=5),
+    pytest.mark.slow(name="policies enforced", minutes=3),
     pytest.mark.timeout(900),
 ]
 
