@@ -66,6 +66,20 @@ def test_layers_that_cannot_be_compiled_are_left_plain_with_a_word(caplog):
     assert "layers are not compiled: RuntimeError: backend='inductor' raised:" in caplog.text
 
 
+def test_a_model_whose_layers_cannot_be_told_is_left_as_it_is(caplog):
+    odd = model()
+    odd.config.num_hidden_layers = 7
+    ways = Ways(odd, compiled=True)
+    assert not ways.compiled
+    assert "LlamaForCausalLM cannot be told from its other parts" in caplog.text
+
+    def passes(_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    assert ways.rehearse(passes, 100, 100) == 100
+    assert not ways.recomputed
+
+
 def test_another_fault_is_not_taken_for_a_lack_of_memory():
     ways = Ways(model(), compiled=False)
 

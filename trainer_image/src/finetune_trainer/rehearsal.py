@@ -7,13 +7,14 @@ where compiled layers show whether they work for this model on this machine.
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
 import torch
 
 from finetune_trainer.compiled import compiled_layers, recomputed_layers
 from finetune_trainer.data.plan import Step, micro_batches
+from finetune_trainer.errors import SettingsError, TrainerError
 from finetune_trainer.gpu_errors import is_out_of_memory
 
 LOG: Final = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Ways:
             try:
                 _forget_peak()
                 passes(budget)
+            except TrainerError:
+                raise
             except Exception as error:
                 if not is_out_of_memory(error):
                     if not self.compiled:
@@ -59,25 +62,31 @@ class Ways:
             # Only here is the error gone, and with it what its frames hold.
             if budget > least:
                 budget = max(budget // 2, least)
-            elif not self.recomputed:
-                LOG.warning(
-                    "memory does not suffice for the longest row: activations are computed again, which takes time"
-                )
-                self._set(compiled=self.compiled, recomputed=True)
-            else:
+            elif self.recomputed or not self._recompute():
                 return budget
 
     def close(self) -> None:
         """Leave the model as it was."""
         self._stack.close()
 
+    def _recompute(self) -> bool:
+        LOG.warning("memory does not suffice for the longest row: activations are computed again, which takes time")
+        self._set(compiled=self.compiled, recomputed=True)
+        return self.recomputed
+
     def _set(self, *, compiled: bool, recomputed: bool) -> None:
         self._stack.close()
-        if compiled:
-            self._stack.enter_context(compiled_layers(self._model))
-        if recomputed:
-            self._stack.enter_context(recomputed_layers(self._model))
-        self.compiled, self.recomputed = compiled, recomputed
+        self.compiled = compiled and self._enter(compiled_layers)
+        self.recomputed = recomputed and self._enter(recomputed_layers)
+
+    def _enter(self, way: Callable[[Any], AbstractContextManager[None]]) -> bool:
+        try:
+            self._stack.enter_context(way(self._model))
+        except SettingsError as error:
+            # It was not asked for by name: the layers of some models cannot be told from their other parts.
+            LOG.warning("layers are computed as they are: %s", error.message)
+            return False
+        return True
 
 
 def largest_micro_batch(plan: Sequence[Step], lengths: Sequence[int], budget: int, *, packing: bool) -> Step:
