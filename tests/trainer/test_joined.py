@@ -25,8 +25,9 @@ class Attention(nn.Module):
         return torch.cat([self.q_proj(x), self.k_proj(others), self.v_proj(others)], dim=-1)
 
 
-def adapted(**kind: bool) -> Any:
-    model = get_peft_model(Attention(**kind), LoraConfig(r=4, target_modules=["q_proj", "k_proj", "v_proj"]))
+def adapted(ranks: dict[str, int] | None = None, **kind: bool) -> Any:
+    names = ["q_proj", "k_proj", "v_proj"]
+    model = get_peft_model(Attention(**kind), LoraConfig(r=4, target_modules=names, rank_pattern=ranks or {}))
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -47,8 +48,9 @@ def result(model: Any, x: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("same", [True, False])
-def test_results_and_gradients_are_those_of_each_alone(bias: bool, same: bool) -> None:
-    model = adapted(bias=bias, same=same)
+@pytest.mark.parametrize("ranks", [{}, {"k_proj": 2, "v_proj": 6}])
+def test_results_and_gradients_are_those_of_each_alone(bias: bool, same: bool, ranks: dict[str, int]) -> None:
+    model = adapted(ranks, bias=bias, same=same)
     x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(2))
     expected = result(model, x)
     with joined_layers(model):

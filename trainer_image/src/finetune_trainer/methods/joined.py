@@ -53,8 +53,10 @@ class Group:
             layer.base_layer.weight.data = layer.base_layer.weight.data.clone()
 
     def _compute(self, x: Tensor, name: str) -> list[Tensor]:
-        factors = torch.cat([layer.lora_A[name].weight for layer in self.layers]).to(x.dtype)
-        low = functional.linear(x, factors).chunk(len(self.layers), dim=-1)
+        factors = [layer.lora_A[name].weight for layer in self.layers]
+        # An adapter that training goes on from may have another rank in each layer.
+        ranks = [len(each) for each in factors]
+        low = torch.split(functional.linear(x, torch.cat(factors).to(x.dtype)), ranks, dim=-1)
         base = torch.split(functional.linear(x, self.weight, self.bias), self.sizes, dim=-1)
         return [part + layer.widened(own, name) for part, own, layer in zip(base, low, self.layers, strict=True)]
 
