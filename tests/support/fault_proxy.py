@@ -26,6 +26,7 @@ Place = Literal["request", "answer"]
 answer (nothing, where it has no body) came back."""
 _PIECE: Final = 4096
 _UPSTREAM_SECONDS: Final = 60
+_ANSWERED: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 _NOT_PASSED_ON: Final = {"connection", "content-length", "expect", "keep-alive", "transfer-encoding"}
 
 
@@ -80,7 +81,7 @@ class Rule:
     times: int | None = 1
     """So many of them are hit then; None hits all."""
     after: str = ""
-    """None is counted before a request with this in its path was answered with 200."""
+    """None is counted before a request with this in its path was answered."""
 
     def takes(self, method: str, path: str) -> bool:
         """Whether this request is hit; counts it."""
@@ -127,7 +128,7 @@ class FaultProxy:
     def note(self, method: str, path: str) -> Seen:
         """Log a request that has arrived, with the fault that it gets."""
         with self._lock:
-            answered = [seen.path for seen in self.log if seen.status == HTTPStatus.OK]
+            answered = [seen.path for seen in self.log if seen.status in _ANSWERED]
             rules = (
                 rule for rule in self._rules if not rule.after or any(re.search(rule.after, path) for path in answered)
             )

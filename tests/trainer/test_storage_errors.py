@@ -22,6 +22,7 @@ ANSWERS = {
     "a full bucket of Ceph": (answer("QuotaExceeded"), UNAVAILABLE, "no room in bucket 'team'"),
     "a full bucket of MinIO": (answer("XMinioAdminBucketQuotaExceeded"), UNAVAILABLE, "no room in bucket 'team'"),
     "a full disk, without a code": (answer("507"), UNAVAILABLE, "no room in bucket 'team'"),
+    "an object replaced while it was read": (answer("PreconditionFailed"), UNAVAILABLE, "it was replaced meanwhile"),
     "too many requests": (answer("SlowDown"), UNAVAILABLE, "SlowDown"),
     "no connection": (
         EndpointConnectionError(endpoint_url="http://s3:8333/team?own words"),

@@ -1,10 +1,12 @@
 """What a real S3 server answers, as the trainer understands it."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fault_proxy import Cut, Rule, fault_proxy
 from s3_server import ADMIN, S3Server, write_credentials
 
 from finetune_api.conditions import Reason
@@ -64,15 +66,36 @@ def test_a_missing_object_is_none_and_a_missing_prefix_is_empty(connect: Connect
 
 def test_files_survive_the_way_there_and_back(connect: Connect, tmp_path: Path) -> None:
     storage = connect()
-    for name, size in (("small", 3), ("several-parts", 40 * 2**20)):
+    sizes = {"empty": 0, "small": 3, "one-part": 16 * 2**20, "several-parts": 40 * 2**20 + 3}
+    for name, size in sizes.items():
         source = tmp_path / name
-        source.write_bytes(bytes(range(256)) * (size // 256) + b"end")
+        source.write_bytes(os.urandom(size))
         storage.upload(source, f"s3://team/files/{name}")
     found = storage.list_objects("s3://team/files/")
     for item, path in zip(found, storage.download(found, tmp_path / "back"), strict=True):
         assert path.read_bytes() == (tmp_path / item.name).read_bytes()
     storage.delete(item.uri for item in found)
     assert storage.list_objects("s3://team/files/") == []
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_no_mixture_of_two(connect: Connect, tmp_path: Path) -> None:
+    storage = connect()
+    storage.write("s3://team/replaced-while-read", b"old" * 2**20)
+    listed = storage.list_objects("s3://team/replaced-while-read")
+    storage.write("s3://team/replaced-while-read", b"new" * 2**20)
+    with pytest.raises(InfrastructureError, match="replaced meanwhile"):
+        storage.download(listed, tmp_path)
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(connect: Connect, s3: S3Server, tmp_path: Path) -> None:
+    content = os.urandom(20 * 2**20)
+    connect().write("s3://team/breaks-off", content)
+    with fault_proxy(s3.endpoint) as proxy:
+        storage = connect(endpoint=proxy.endpoint)
+        proxy.inject(Rule("GET", "/breaks-off", Cut("answer"), times=3))
+        storage.download(storage.list_objects("s3://team/breaks-off"), tmp_path)
+        assert [bool(seen.fault) for seen in proxy.log if "/breaks-off" in seen.path] == [True] * 3 + [False] * 2
+    assert (tmp_path / "breaks-off").read_bytes() == content
 
 
 def test_a_stop_request_ends_a_download(connect: Connect, tmp_path: Path) -> None:

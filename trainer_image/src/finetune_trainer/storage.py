@@ -8,7 +8,6 @@ leaves this module; `storage_errors` has the translation.
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,22 +15,22 @@ from typing import Any, Final
 import boto3
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
-from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from botocore.exceptions import ClientError
 
 from finetune_api.conditions import Reason
 from finetune_api.spec.model import Storage as StorageSpec
 from finetune_trainer.errors import CredentialsError, SettingsError
+from finetune_trainer.ranged_download import BODY_TRIES, BROKEN_BODY, PARALLEL_PARTS, download_objects
 from finetune_trainer.storage_errors import error_code, translated
 
 LOG: Final = logging.getLogger(__name__)
-PARALLEL_FILES: Final = 4
 DELETE_BATCH: Final = 1000
 """The most keys that one DeleteObjects call takes."""
 _CHANGED: Final = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
 """What services answer where an object is not, or no more, the one that a conditional write replaces."""
-_TRANSFER: Final = TransferConfig(multipart_chunksize=16 * 2**20, max_concurrency=8)
-_BODY_TRIES: Final = 5
-"""As often as boto3 is told to send a request."""
+_UPLOAD: Final = TransferConfig(multipart_chunksize=16 * 2**20, max_concurrency=8)
+PARALLEL_FILES: Final = 4
+"""Small files that are read side by side, or large ones that are sent."""
 _POLL_SECONDS: Final = 0.2
 """How often an upload asks whether it is to stop."""
 
@@ -124,10 +123,10 @@ class Storage:
             verify=str(ca_file) if ca_file.exists() else None,
             config=Config(
                 s3={"addressing_style": style},
-                retries={"mode": "adaptive", "total_max_attempts": 5},
+                retries={"mode": "adaptive", "total_max_attempts": BODY_TRIES},
                 connect_timeout=10,
                 read_timeout=60,
-                max_pool_connections=PARALLEL_FILES * _TRANSFER.max_concurrency,
+                max_pool_connections=max(PARALLEL_PARTS, PARALLEL_FILES * _UPLOAD.max_concurrency),
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
@@ -164,14 +163,8 @@ class Storage:
         """
         directory.mkdir(parents=True, exist_ok=True)
         targets = [directory / item.name for item in objects]
-        with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            list(pool.map(self._download_one, objects, targets))
+        download_objects(self._client, objects, targets, self._check)
         return targets
-
-    def _download_one(self, item: StoredObject, target: Path) -> None:
-        bucket, key = split_uri(item.uri)
-        with translated("read", item.uri):
-            self._client.download_file(bucket, key, str(target), Config=_TRANSFER, Callback=lambda _: self._check())
 
     def upload(self, path: Path, uri: str) -> None:
         """Stream a file to an object."""
@@ -182,7 +175,7 @@ class Storage:
             path.open("rb") as source,
             # Leaving by an exception aborts what is under way. `check` cannot be called while bytes flow, as it is for
             # downloads: botocore takes whatever it raises there for a broken connection, and tries again.
-            create_transfer_manager(self._client, _TRANSFER) as manager,
+            create_transfer_manager(self._client, _UPLOAD) as manager,
         ):
             future = manager.upload(source, bucket, key, subscribers=[done])
             while not done.event.wait(_POLL_SECONDS):
@@ -235,10 +228,10 @@ class Storage:
 
     def _content(self, **request: str) -> TaggedContent:
         """Content of an object. Boto3 repeats a request that fails, but not one whose answer breaks off half way."""
-        for _ in range(_BODY_TRIES - 1):
+        for _ in range(BODY_TRIES - 1):
             try:
                 return self._content_once(**request)
-            except (ResponseStreamingError, IncompleteReadError, ReadTimeoutError) as error:
+            except BROKEN_BODY as error:
                 LOG.warning("the answer broke off (%s); reading again", type(error).__name__)
         return self._content_once(**request)
 

@@ -3,6 +3,7 @@
     no such bucket                          SettingsError       BucketNotFound
     403, unknown or wrong key, no identity  CredentialsError    AccessDenied
     no room in the bucket or the service    InfrastructureError StorageUnavailable
+    another object than was listed          InfrastructureError StorageUnavailable
     no connection, TLS, 5xx, the rest       InfrastructureError StorageUnavailable
 
 Messages name the action, the bucket and the key. The server's own text stays out: some services repeat the
@@ -30,6 +31,7 @@ _BAD_KEYS: Final = {
 _DENIED: Final = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
 _FULL: Final = {"507", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"}
 """What Ceph (with a status of 403) and MinIO say; Amazon's S3 has no quota."""
+_REPLACED: Final = {"PreconditionFailed", "412"}
 
 
 @contextmanager
@@ -81,6 +83,12 @@ def _from_answer(error: ClientError, action: str, uri: str) -> TrainerError:
             reason=Reason.STORAGE_UNAVAILABLE,
             message=f"cannot {action} {uri}: there is no room in bucket {bucket!r} ({code})",
             advice="Free room there or raise its quota; the next attempt goes on from the last checkpoint.",
+        )
+    if code in _REPLACED:
+        return InfrastructureError(
+            reason=Reason.STORAGE_UNAVAILABLE,
+            message=f"cannot {action} {uri}: it was replaced meanwhile",
+            advice="Upload new content under a new name; jobs may be reading the old.",
         )
     return _unavailable(action, uri, code)
 
