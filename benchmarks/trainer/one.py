@@ -3,15 +3,12 @@
 import argparse
 import json
 import os
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 
 START = time.perf_counter()
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", ".")]
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
 
 import torch  # what is set above counts when they are imported
