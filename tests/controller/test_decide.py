@@ -98,6 +98,7 @@ def test_a_running_job_shows_progress_and_checkpoint() -> None:
             "mfu": 0.4567,
             "input_stall": 0.0123,
             "peak_memory_bytes": 5 * 2**30,
+            "execution": "micro-batches of 4096 tokens, packed",
             "eta_seconds": 130,
             "checkpoint": {"step": 40, "uri": "s3://out/c", "saved_at": o.END},
         }
@@ -115,6 +116,7 @@ def test_a_running_job_shows_progress_and_checkpoint() -> None:
         "mfu": "0.457",
         "inputStall": "0.012",
         "peakMemory": "5Gi",
+        "execution": "micro-batches of 4096 tokens, packed",
         "eta": "2m10s",
     }
     assert status.checkpoint is not None

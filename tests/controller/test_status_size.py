@@ -58,6 +58,7 @@ LONGEST: o.Raw = {
         "rows": 10**9,
         "loss": "1" * 20,
         "tokensPerSecond": "1" * 9,
+        "execution": "x" * 128,
         "eta": "999h59m",
     },
     "data": {

@@ -30,7 +30,7 @@ def has_job(team: Team, name: str, kind: str) -> Callable[[], bool]:
 
 
 def is_training(job: dict[str, Any]) -> bool:
-    return job["status"].get("progress", {}).get("stage") in ("baseline", "training", "evaluating")
+    return job["status"].get("progress", {}).get("stage") in ("baseline", "rehearsing", "training", "evaluating")
 
 
 @pytest.mark.slow(name="three kills", minutes=3)

@@ -130,6 +130,21 @@ def test_what_the_spec_sets_reaches_the_loop() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("execution", "predicted", "told"),
+    [
+        (EXECUTION, None, "micro-batches of 512 tokens, packed, 2 processes"),
+        (
+            Execution(world_size=1, packing=False, micro_batch_tokens=64, compiled=True, recomputed=True),
+            25_140_000_000,
+            "micro-batches of 64 tokens, padded, layers compiled, activations computed again, 25.1 GB predicted",
+        ),
+    ],
+)  # fmt: skip
+def test_a_line_says_how_steps_are_computed(execution: Execution, predicted: int | None, told: str) -> None:
+    assert execution.summary(predicted) == told
+
+
 def test_a_change_of_execution_is_told_by_the_names_that_checkpoints_use() -> None:
     now = Execution(world_size=1, packing=True, micro_batch_tokens=128)
     assert now.changes_since(EXECUTION) == "microBatchTokens was 512 and is 128, worldSize was 2 and is 1"

@@ -53,6 +53,17 @@ def test_steps_within_the_interval_are_not_told_one_by_one(reporter: Reporter, o
     assert last_progress(out.getvalue()).step == 6
 
 
+def test_how_steps_are_computed_is_told_at_once_and_when_it_changes(reporter: Reporter, out: io.StringIO) -> None:
+    reporter.stage("rehearsing")
+    for execution in ("packed", "packed", "padded"):
+        reporter.execution(execution)
+        reporter.step(log(1))
+    told = [last_progress(line) for line in out.getvalue().splitlines()]
+    assert [(each.stage, each.execution) for each in told if each] == [
+        ("rehearsing", ""), ("training", "packed"), ("training", "padded"),
+    ]  # fmt: skip
+
+
 def test_the_time_left_is_that_of_the_steps_left(reporter: Reporter, out: io.StringIO, clock: Clock) -> None:
     reporter.step(log(4))
     assert last_progress(out.getvalue()).eta_seconds == 6 * 100 / 50

@@ -9,7 +9,8 @@ from finetune_api.report import SavedCheckpoint
 
 PREFIX: Final = "@progress "
 
-Stage = Literal["loading", "validating", "baseline", "training", "evaluating", "uploading", "verifying"]
+Stage = Literal["loading", "validating", "baseline", "rehearsing", "training", "evaluating", "uploading", "verifying"]
+"""rehearsing: steps are made ready. On a GPU layers are compiled, and the largest micro-batch is tried."""
 
 
 class Progress(Message):
@@ -30,6 +31,8 @@ class Progress(Message):
     """Share of the time in steps that making batches took."""
     peak_memory_bytes: int | None = None
     """The most that the first process's GPU has held for tensors; without a GPU, that the process has held."""
+    execution: str = ""
+    """How steps are computed: micro-batch, packing, compiling, recomputation, and the memory predicted of it."""
     step_seconds: float = 0.0
     """Time that this attempt spent in optimiser steps."""
     eta_seconds: int | None = None

@@ -228,6 +228,8 @@ class TrainingSummary(Message):
     """What its largest micro-batch said of that before the first step; None without a GPU."""
     start_seconds: dict[str, float] = Field(default={})
     """Time from the process's start until the losses of its first steps were read, by phase (`start_up.Phase`)."""
+    execution: str = ""
+    """How steps were computed: micro-batch, packing, compiling, recomputation, and the memory predicted of it."""
     execution_changes: str = ""
     """How this attempt computed steps otherwise than the one that it went on from: `worldSize was 1 and is 2`."""
     resumed_from_step: int | None = None

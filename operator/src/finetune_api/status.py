@@ -33,7 +33,7 @@ class ProgressStatus(Message):
     """Where the trainer is; best effort, a few seconds old."""
 
     stage: Word
-    """validating, loading, baseline, training, evaluating, uploading, verifying or done."""
+    """validating, loading, baseline, rehearsing, training, evaluating, uploading, verifying or done."""
     step: int
     """Optimiser steps done."""
     total_steps: int
@@ -54,6 +54,8 @@ class ProgressStatus(Message):
     """Share of the time in steps that making batches took."""
     peak_memory: Word | None = None
     """The most memory that the first process's GPU has held for tensors; without a GPU, that the process has held."""
+    execution: Word | None = None
+    """How steps are computed: micro-batch, packing, compiling, recomputation, and the memory predicted of it."""
     eta: Word | None = None
     """Time left until the end of training, an estimate."""
 

@@ -68,6 +68,7 @@ def _speed(told: Progress | TrainingSummary) -> dict[str, str | None]:
         "mfu": f"{told.mfu:.3f}" if told.mfu is not None else None,
         "input_stall": f"{told.input_stall:.3f}" if told.input_stall is not None else None,
         "peak_memory": quantity.readable(peak) if peak is not None else None,
+        "execution": clip(told.execution, WORD) or None,
     }
 
 

@@ -72,7 +72,7 @@ def test_the_report_says_where_the_time_of_the_start_went(finished: Finished) ->
 
 def test_progress_walks_through_the_stages_in_order(finished: Finished) -> None:
     stages = list(dict.fromkeys(progress.stage for progress in finished.training.progress))
-    assert stages == ["loading", "baseline", "training", "evaluating", "uploading", "verifying"]
+    assert stages == ["loading", "baseline", "rehearsing", "training", "evaluating", "uploading", "verifying"]
 
 
 def test_plain_transformers_and_peft_score_what_the_report_says(

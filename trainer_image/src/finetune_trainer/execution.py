@@ -21,6 +21,18 @@ class Execution:
     random_state: str = "none is kept: every step seeds from (seed, step, rank)"
     """For people who look for it."""
 
+    def summary(self, predicted_bytes: int | None) -> str:
+        """A line for people, with the memory of the GPU that it is to take where that was measured."""
+        parts = {
+            f"micro-batches of {self.micro_batch_tokens} tokens": True,
+            "packed" if self.packing else "padded": True,
+            "layers compiled": self.compiled,
+            "activations computed again": self.recomputed,
+            f"{self.world_size} processes": self.world_size > 1,
+            f"{(predicted_bytes or 0) / 1e9:.1f} GB predicted": predicted_bytes is not None,
+        }
+        return ", ".join(part for part, holds in parts.items() if holds)
+
     def changes_since(self, before: "Execution") -> str:
         """What is computed otherwise than before, by the names that checkpoints use; empty where nothing is."""
         return changed_settings(_named(before), _named(self))

@@ -67,6 +67,10 @@ class Gradients:
             recomputed=self._ways.recomputed,
         )
 
+    def summary(self) -> str:
+        """The same for people."""
+        return self.execution().summary(self.predicted)
+
     def of(self, number: int, weight: float) -> Tensor:
         """Gradients of this rank's share of step `number`, and its part of the mean loss, still on the device.
 

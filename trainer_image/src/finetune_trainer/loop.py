@@ -65,12 +65,18 @@ class TrainingOutcome:
     step_seconds: float
     predicted_memory_bytes: int | None
     """What the rehearsal on a GPU found."""
+    execution: str
+    """How steps were computed at last, for people."""
     execution_changes: str
     """How this attempt computes steps otherwise than the one that it goes on from; empty where it does not."""
     resumed_from_step: int | None
     kept_step: int | None = None
     stopped_early: str | None = None
     rollbacks: int = 0
+
+
+def _ignore(_told: object) -> None:
+    """Stand in for what nobody listens to, or only the first rank does."""
 
 
 def micro_batch_tokens(settings: Hyperparameters) -> int:
@@ -95,6 +101,7 @@ def train(
     control: Control = _USUAL,
     ranks: Ranks | None = None,
     is_divided: bool = False,
+    on_execution: Callable[[str], None] = _ignore,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingOutcome:
     """Train what `model` has to train in place over `plan`, from `state` if given.
@@ -106,7 +113,8 @@ def train(
     `may_save`, after the last step, and when `should_stop` asks for it. Of several processes (`ranks`; those that
     torchrun has started where it is None) only the first calls these three, and all save and stop when one is to. Each
     is given a `state` or none is; the tensors of the first one's count. With `is_divided` each holds a part of every
-    layer meanwhile (`sharding`).
+    layer meanwhile (`sharding`). `on_execution` is told before every step how it is computed (`execution`): once the
+    largest micro-batch has gone through the model, where that is tried.
 
     Raises:
         DivergedError: a loss or gradient is not finite, or the loss has risen too far, and `control` does not ask for a
@@ -127,7 +135,7 @@ def train(
         clock=clock,
     )
     if not run.ranks.is_first:
-        on_log, on_checkpoint, may_save = _ignore, _ignore, lambda: False
+        on_log, on_checkpoint, on_execution, may_save = _ignore, _ignore, _ignore, lambda: False
     cadence = Cadence(every_minutes, every_steps, step=run.counters.step, now=clock())
     with closing(run.gradients):
         run.catch_up(should_stop)
@@ -136,6 +144,7 @@ def train(
                 run.settle(on_log, should_stop)
                 on_checkpoint(run.state())
                 raise _stopped(run.counters.step, len(plan))
+            on_execution(run.gradients.summary())
             run.step()
             step = run.counters.step
             due = may_save() and cadence.is_due(step, clock())
@@ -285,6 +294,7 @@ class _Run:
             input_stall=self.reader.input_stall(),
             step_seconds=self.reader.seconds,
             predicted_memory_bytes=self.gradients.predicted,
+            execution=self.gradients.summary(),
             execution_changes=self.execution_changes,
             resumed_from_step=self.resumed_from_step,
             kept_step=best.step if self.follower.best and best is not None else None,
@@ -344,10 +354,6 @@ class _Run:
     def _take(self, state: LoopState) -> None:
         restore(state, self.accelerator.unwrap_model(self.model), self.optimizer.optimizer, self.ranks)
         self.counters, self.follower.best = state.counters, best_in(state)
-
-
-def _ignore(_told: object) -> None:
-    """Stand in for what only the first rank does."""
 
 
 def _longest(task: Task, validation: Task | None) -> int:

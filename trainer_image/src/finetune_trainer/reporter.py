@@ -52,6 +52,11 @@ class Reporter(ProgressLines):
         }
         self.update(self.progress.model_copy(update=seen))
 
+    def execution(self, told: str) -> None:
+        """Say how steps are computed, when that is known or has changed."""
+        if told != self.progress.execution:
+            self.update(self.progress.model_copy(update={"stage": "training", "execution": told}), now=True)
+
     def utilization(self, tokens_per_second: float) -> float | None:
         """MFU at a speed."""
         return tokens_per_second / self.most_tokens_per_second if self.most_tokens_per_second else None

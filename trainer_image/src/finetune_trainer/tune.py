@@ -129,7 +129,7 @@ def tune(job: Job) -> Tuned:
         parent_scores["parent"] = benchmarks.measure(model)
 
     job.context.start_up.ended("baseline")
-    job.reporter.stage("training")
+    job.reporter.stage("rehearsing")
     _train(job, model)
     finish(model, dtype, head=head)
 
@@ -221,6 +221,7 @@ def _train(job: Job, model: Any) -> None:
         control=control(spec.training, make_measure(spec, job.prepared, _bench(job))),
         ranks=job.ranks,
         is_divided=spec.resources.parallelism == "fsdp",
+        on_execution=job.reporter.execution,
     )
     LOG.info("trained %d steps, final loss %.4f", outcome.steps, outcome.final_loss)
     mfu = job.reporter.utilization(outcome.tokens_per_second)
