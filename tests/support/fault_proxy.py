@@ -9,8 +9,10 @@ packages. The standard library's HTTP server and client do all that is needed.
 """
 
 import http.client
+import os
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ Place = Literal["request", "answer"]
 answer (nothing, where it has no body) came back."""
 _PIECE: Final = 4096
 _UPSTREAM_SECONDS: Final = 60
+_ARRIVES_SECONDS: Final = 0.2
 _ANSWERED: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 _NOT_PASSED_ON: Final = {"connection", "content-length", "expect", "keep-alive", "transfer-encoding"}
 
@@ -51,6 +54,8 @@ class Cut:
     """Cut the connection."""
 
     place: Place
+    reset: bool = False
+    """As a dead peer or a load balancer does, with a reset instead of an orderly end."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +267,12 @@ class _Handler(BaseHTTPRequestHandler):
             fault.reached.set()
             fault.released.wait()
         self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
+        if isinstance(fault, Cut) and fault.reset:
+            time.sleep(_ARRIVES_SECONDS)  # a reset throws away what was sent and not yet read
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
+        else:
+            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 def _stops_at(fault: Fault | None, place: Place) -> bool:

@@ -87,12 +87,15 @@ def test_an_object_that_is_replaced_while_it_is_read_is_no_mixture_of_two(connec
         storage.download(listed, tmp_path)
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(connect: Connect, s3: S3Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_download_that_breaks_off_goes_on_where_it_was(
+    connect: Connect, s3: S3Server, tmp_path: Path, reset: bool
+) -> None:
     content = os.urandom(20 * 2**20)
     connect().write("s3://team/breaks-off", content)
     with fault_proxy(s3.endpoint) as proxy:
         storage = connect(endpoint=proxy.endpoint)
-        proxy.inject(Rule("GET", "/breaks-off", Cut("answer"), times=3))
+        proxy.inject(Rule("GET", "/breaks-off", Cut("answer", reset), times=3))
         storage.download(storage.list_objects("s3://team/breaks-off"), tmp_path)
         assert [bool(seen.fault) for seen in proxy.log if "/breaks-off" in seen.path] == [True] * 3 + [False] * 2
     assert (tmp_path / "breaks-off").read_bytes() == content

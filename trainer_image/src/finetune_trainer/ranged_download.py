@@ -8,6 +8,7 @@ rate (docs/speed.md).
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -82,7 +83,8 @@ def _copy(client: Any, part: _Part, sink: Any, check: Callable[[], None]) -> Non
     bucket, _, key = part.item.uri.removeprefix("s3://").partition("/")
     same = {"IfMatch": f'"{part.item.etag}"'} if part.item.etag else {}
     answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={sink.tell()}-{part.end - 1}", **same)
-    with answer["Body"] as body:
+    # As a context manager the body would be urllib3's, whose errors are others.
+    with closing(answer["Body"]) as body:
         while sink.tell() < part.end:
             check()
             piece = body.read(_PIECE_BYTES)
