@@ -114,14 +114,16 @@ def restore(state: LoopState, model: torch.nn.Module, optimizer: torch.optim.Opt
             advice="remove the checkpoints under output.uri and create the job again",
         )
     known = ranks.tell({key for key in state.tensors if key.startswith("optimizer/")})
+    fused = {each for group in optimizer.param_groups if group.get("fused") for each in group["params"]}
     for name, parameter in trainable(model):
         ranks.spread(parameter, state.tensors.get(f"adapter/{name}"))
         optimizer.state[parameter] = {}
         for moment in _MOMENTS:
             key = f"optimizer/{moment}/{name}"
             if key in known:
-                # AdamW counts steps on the CPU.
-                held = torch.zeros(()) if moment == "step" else torch.empty_like(parameter)
+                # AdamW counts steps on the CPU, but for its fused kernel, which would read a host's address there.
+                counter = torch.zeros((), device=parameter.device if parameter in fused else "cpu")
+                held = counter if moment == "step" else torch.empty_like(parameter)
                 ranks.spread(held, state.tensors.get(key))
                 optimizer.state[parameter][moment] = held
         if not optimizer.state[parameter]:
