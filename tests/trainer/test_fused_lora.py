@@ -182,9 +182,17 @@ def test_dropout_is_pefts_business_while_training_alone(x: Tensor) -> None:
     assert used(model.eval(), x)
 
 
-@pytest.mark.parametrize("config", [{"use_dora": True}, {"modules_to_save": ["first"], "target_modules": ["second"]}])
-def test_layers_of_other_kinds_are_left_alone(config: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("config", "fused"),
+    [
+        ({"use_dora": True}, 0),
+        ({"modules_to_save": ["first"], "target_modules": ["second"]}, 1),
+        # A bias that is trained would get no gradient; the second layer has none.
+        ({"bias": "all"}, 1),
+    ],
+)
+def test_layers_of_other_kinds_are_left_alone(config: dict[str, Any], fused: int) -> None:
     model = adapted(**config)
     fuse(model)
     kinds = [type(module) for module in model.modules() if isinstance(module, FusedLinear)]
-    assert len(kinds) == (0 if config.get("use_dora") else 1)
+    assert len(kinds) == fused

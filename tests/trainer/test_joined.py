@@ -1,5 +1,6 @@
 """Layers with the same input are computed together, with the same numbers; others are computed alone."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from finetune_trainer.methods.fused import fuse
-from finetune_trainer.methods.joined import joined_layers
+from finetune_trainer.methods.joined import Group, joined_layers
 
 
 class Attention(nn.Module):
@@ -57,6 +58,23 @@ def test_results_and_gradients_are_those_of_each_alone(bias: bool, same: bool, r
         for _ in range(2):
             torch.testing.assert_close(result(model, x), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(result(model, x), expected, rtol=0, atol=0)
+
+
+def test_joined_matrices_are_let_go_of_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once they would need a second copy of the model, where memory has just run out."""
+    model = nn.Sequential(*(adapted(bias=True, same=True) for _ in range(3)))
+    joined: list[weakref.ref[Tensor]] = []
+    left: list[int] = []
+    separate = Group.separate
+
+    def noted(group: Group) -> None:
+        left.append(sum(weight() is not None for weight in joined))
+        separate(group)
+
+    monkeypatch.setattr(Group, "separate", noted)
+    with joined_layers(model):
+        joined += [weakref.ref(part.base_model.model.q_proj.group.weight) for part in model]
+    assert left == [3, 2, 1]
 
 
 def test_the_states_go_through_one_product_and_a_small_one() -> None:

@@ -33,7 +33,8 @@ def fuse(model: nn.Module) -> int:
 
 def _is_plain(module: lora.Linear) -> bool:
     base = module.base_layer
-    return type(base) is nn.Linear and not base.weight.requires_grad and not module.lora_variant
+    is_frozen = not any(each.requires_grad for each in base.parameters())
+    return type(base) is nn.Linear and is_frozen and not module.lora_variant
 
 
 class Joined(Protocol):

@@ -32,6 +32,8 @@ class Group:
         self.bias = None if linear[0].bias is None else torch.cat([each.bias.data for each in linear])
         for each, rows in zip(linear, torch.split(self.weight.data, self.sizes), strict=True):
             each.weight.data = rows
+        for layer in layers:
+            layer.group = self
         self._of: Tensor | None = None
         self._waiting: list[Tensor] = []
 
@@ -65,14 +67,12 @@ class Group:
 def joined_layers(model: nn.Module) -> Iterator[None]:
     """Within, layers with the same input hold their matrices in one tensor and are computed together."""
     groups = [Group(layers) for layers in _groups(model)]
-    for group in groups:
-        for layer in group.layers:
-            layer.group = group
     try:
         yield
     finally:
-        for group in groups:
-            group.separate()
+        # One after the other is let go of: memory may be what there is none of.
+        while groups:
+            groups.pop().separate()
 
 
 def _groups(model: nn.Module) -> Iterator[list[FusedLinear]]:
