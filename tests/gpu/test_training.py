@@ -22,6 +22,7 @@ from finetune_trainer.loop import TrainingOutcome, train
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.settings import MethodSettings
 from finetune_trainer.objectives.language import LanguageTask
+from finetune_trainer.state import LoopState
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 CONFIG = {
@@ -40,10 +41,18 @@ class Ran:
     execution: Execution
     peak: int
     """Bytes, of all that training did."""
+    states: list[LoopState]
+    """After each step."""
 
 
-def run(longest: int = 4096, micro_batch: int = MICRO_BATCH, **changes: Any) -> Ran:
-    """Two steps of packed rows of uneven lengths."""
+def run(
+    longest: int = 4096,
+    micro_batch: int = MICRO_BATCH,
+    method: str = "lora",
+    state: LoopState | None = None,
+    **changes: Any,
+) -> Ran:
+    """Two steps of packed rows of uneven lengths, or from `state` on."""
     torch.manual_seed(0)
     settings = hyperparameters(
         epochs=1.0, tokens_per_step=2 * MICRO_BATCH, micro_batch_tokens=micro_batch, max_tokens=longest, rank=16,
@@ -51,7 +60,7 @@ def run(longest: int = 4096, micro_batch: int = MICRO_BATCH, **changes: Any) -> 
     )  # fmt: skip
     with torch.device("cuda"):
         base = LlamaForCausalLM._from_config(LlamaConfig(**CONFIG), dtype=torch.bfloat16, attn_implementation="sdpa")
-    model = attach(base.requires_grad_(False), MethodSettings(), settings)
+    model = attach(base.requires_grad_(False), MethodSettings(type=method), settings)
     generator = torch.Generator().manual_seed(0)
     lengths = [longest // (1 + row % 5) for row in range(40)]
     items = [
@@ -66,13 +75,13 @@ def run(longest: int = 4096, micro_batch: int = MICRO_BATCH, **changes: Any) -> 
     ]  # fmt: skip
     plan = plan_steps(lengths, seed=0, epochs=1.0, max_steps=2, tokens_per_step=2 * MICRO_BATCH)
     losses: list[float] = []
-    states: list[Any] = []
+    states: list[LoopState] = []
     outcome = train(
-        model=model, task=LanguageTask(items), validation=None, settings=settings, plan=plan, state=None,
+        model=model, task=LanguageTask(items), validation=None, settings=settings, plan=plan, state=state,
         on_log=lambda log: losses.append(log.loss), should_stop=lambda: False, on_checkpoint=states.append,
-        every_steps=None,
+        every_steps=1,
     )  # fmt: skip
-    return Ran(losses, outcome, states[-1].execution, torch.cuda.max_memory_allocated())
+    return Ran(losses, outcome, states[-1].execution, torch.cuda.max_memory_allocated(), states)
 
 
 @pytest.fixture
@@ -102,10 +111,19 @@ def test_compiled_layers_train_as_plain_ones_and_are_one_program() -> None:
     assert compiled.peak < plain.peak
 
 
-@pytest.mark.parametrize("compiling", ["off", "on"])
-def test_the_memory_that_training_takes_is_told_before_its_first_step(compiling: str) -> None:
-    ran = run(compile=compiling)
+@pytest.mark.parametrize(("compiling", "method"), [("off", "lora"), ("on", "lora"), ("off", "full")])
+def test_the_memory_that_training_takes_is_told_before_its_first_step(compiling: str, method: str) -> None:
+    ran = run(compile=compiling, method=method)
     assert ran.outcome.predicted_memory_bytes == pytest.approx(ran.peak, rel=0.1)
+
+
+def test_a_resumed_run_goes_on_as_the_unbroken_one() -> None:
+    """AdamW's fused kernel reads its count of steps on the device."""
+    unbroken = run(compile="off")
+    resumed = run(compile="off", state=unbroken.states[0])
+    assert resumed.losses == pytest.approx(unbroken.losses[1:], rel=2e-3)
+    last, expected = resumed.states[-1].tensors, unbroken.states[-1].tensors
+    torch.testing.assert_close(last, expected, rtol=2e-2, atol=2e-4)
 
 
 def test_micro_batches_are_cut_where_memory_does_not_suffice(memory: Any) -> None:

@@ -5,6 +5,7 @@ Everything is compiled for the CPU here. `tests/gpu` has the same on a GPU, wher
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,6 +139,38 @@ def test_layers_are_compiled_where_that_is_wanted_and_possible(
 ) -> None:
     model = with_adapter("llama")
     assert why_not_compiled(wanted, model, [10], 0.5, 10**9, **{"is_divided": False, **changes}) == reason
+
+
+@pytest.mark.parametrize(
+    ("tokens", "experts", "reason"),
+    [
+        (1e13, False, ""),
+        (1e6, False, "what is left of the run is too short for it to pay"),
+        (1e13, True, "the operations of a model with experts cannot be counted; training.compile on compiles it"),
+    ],
+)
+def test_by_itself_a_gpu_s_layers_are_compiled_where_much_is_left_to_do(
+    tokens: float, experts: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "_missing", lambda _device: "")
+    model = with_adapter("llama")
+    if experts:
+        model.experts = torch.nn.ParameterList([torch.zeros(4, 8, 8)])
+    on_gpu = OnGpu(model)
+    assert why_not_compiled("auto", on_gpu, [10], 0.5, tokens, is_divided=False) == reason
+
+
+class OnGpu:
+    """A model that says so."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def parameters(self) -> Any:
+        return (SimpleNamespace(device=torch.device("cuda"), dim=each.dim) for each in self._model.parameters())
 
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune_trainer.flops import most_tokens_per_second, operations_per_token, rated
+from finetune_trainer.methods.layers import train_last_layers
 
 WIDTH, INNER, LAYERS, WORDS, TOKENS = 64, 128, 3, 512, 32
 
@@ -49,6 +50,16 @@ def test_a_step_of_lora_needs_what_torch_counts(base: LlamaForCausalLM) -> None:
     model = get_peft_model(base, LoraConfig(r=8, target_modules="all-linear"))
     # Of the first layer's frozen weights no gradient reaches below: three matrices of one layer out of three.
     assert without_attention(model) == pytest.approx(counted(model), rel=0.1)
+
+
+def test_a_step_of_the_last_layers_needs_what_torch_counts(base: LlamaForCausalLM) -> None:
+    train_last_layers(base, 1, [])
+    found = operations_per_token(base, [TOKENS], 1.0)
+    assert found is not None
+    # Of attention, too, only the forward pass of the layers below.
+    attention = (2 * (LAYERS - 1) + 7) * TOKENS * WIDTH
+    # The gradient towards the layer below is counted and not made: three matrices.
+    assert found - attention == pytest.approx(counted(base), rel=0.1)
 
 
 def test_supervised_tokens_alone_go_through_the_head(base: LlamaForCausalLM) -> None:

@@ -16,6 +16,7 @@ from finetune_trainer.head import Head, put_head
 from finetune_trainer.loop import train
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.settings import MethodSettings
+from finetune_trainer.objectives.base import supervised_share
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.objectives.preference import PreferenceTask, dpo_losses, log_probabilities
 from finetune_trainer.packing import enable_packing
@@ -230,6 +231,15 @@ def test_an_item_counts_its_supervised_tokens_or_one_decision(tiny_model, make_r
     task = make_task(OBJECTIVES[name], items, model=make_model(name, tiny_model), batch_tokens=64)
     expected = [item.sequences[0].targets if name == "sft" else 1 for item in items]
     assert [task.weight(index) for index in range(len(items))] == expected
+
+
+@EVERY
+def test_the_tokens_that_the_head_is_applied_to_are_counted(tiny_model, make_rows, name):
+    """A new head is another one; of a pair, both answers go through the language model's."""
+    items = make_items(name, make_rows(4))
+    task = make_task(OBJECTIVES[name], items, model=make_model(name, tiny_model), batch_tokens=64)
+    whole = sum(sequence.targets for item in items for sequence in item.sequences)
+    assert supervised_share(task) * sum(task.lengths) == pytest.approx(0 if name in HEADS else whole)
 
 
 def test_the_sample_of_preference_tuning_is_scored_as_language_without_a_reference(tiny_model, make_rows):

@@ -4,15 +4,24 @@ No CPU runs out of memory at a chosen tensor: a stand-in for the pass says what 
 """
 
 import logging
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_architectures import tiny
 from trainer_settings import hyperparameters
 
+from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.item import Item
+from finetune_trainer.data.problems import Source
+from finetune_trainer.gradient import Gradients
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.settings import MethodSettings
+from finetune_trainer.objectives.language import LanguageTask
 from finetune_trainer.rehearsal import Ways, largest_micro_batch
+
+SOURCE = Source("rows.jsonl", 1)
 
 
 def model():
@@ -49,6 +58,33 @@ def test_what_fits_is_found_by_halves_and_only_then_by_computing_again(room, tri
     assert memory.tried == tried
     assert memory.ways.recomputed == recomputed
     memory.ways.close()
+
+
+class Recorder(LanguageTask):
+    """Notes which rows go through the model together."""
+
+    def __init__(self, items):
+        super().__init__(items)
+        self.passes = []
+
+    def losses(self, model, indices, *, packing):
+        self.passes.append(tuple(indices))
+        return super().losses(model, indices, packing=packing)
+
+
+@pytest.mark.parametrize(("rank", "largest"), [(0, (1,)), (1, (2, 0))])
+def test_each_rank_rehearses_its_own_share_and_forgets_it(rank, largest, monkeypatch):
+    monkeypatch.setattr("finetune_trainer.gradient.why_not_compiled", lambda *_, **__: "")
+    monkeypatch.setattr("finetune_trainer.rehearsal.compiled_layers", nullcontext)
+    rows = [Tokenized(list(range(3, 3 + length)), [False] + [True] * (length - 1), SOURCE) for length in (2, 4, 3)]
+    task, whole = Recorder([Item((row,)) for row in rows]), model()
+    ranks = SimpleNamespace(index=rank, count=2)
+    Gradients(
+        model=whole, task=task, plan=[(0, 1, 2)], settings=hyperparameters(), packing=False, ranks=ranks,
+        is_divided=False, backward=torch.Tensor.backward,
+    )  # fmt: skip
+    assert task.passes == [largest]
+    assert all(parameter.grad is None for parameter in whole.parameters())
 
 
 def test_layers_that_cannot_be_compiled_are_left_plain_with_a_word(caplog):

@@ -41,7 +41,7 @@ def why_not_compiled(
     model: Any,
     lengths: Sequence[int],
     supervised: float,
-    tokens: int,
+    tokens: float,
     *,
     is_divided: bool,
 ) -> str:
@@ -52,7 +52,7 @@ def why_not_compiled(
         model: What is trained.
         lengths: Tokens of its items.
         supervised: Share of tokens that the loss is on.
-        tokens: Of all steps.
+        tokens: That this process has before it.
         is_divided: Whether processes hold a part of every layer each.
 
     """
@@ -68,8 +68,9 @@ def why_not_compiled(
     if found or wanted == "on":
         return found
     operations = operations_per_token(model, lengths, supervised)
-    is_worthwhile = operations is not None and operations * tokens >= _WORTHWHILE
-    return "" if is_worthwhile else "the run is too short for it to pay"
+    if operations is None:
+        return "the operations of a model with experts cannot be counted; training.compile on compiles it"
+    return "" if operations * tokens >= _WORTHWHILE else "what is left of the run is too short for it to pay"
 
 
 @contextmanager

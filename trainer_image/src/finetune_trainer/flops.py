@@ -2,15 +2,20 @@
 
 Operations that a token needs: for each weight of a linear layer 2 in the forward pass, 2 in the backward pass where a
 gradient passes through it, and 2 more where it is trained; for the head the same, on supervised tokens alone; for
-attention 7 x S x width a layer, where S is the mean length of documents as a token sees it, sum(s^2) / sum(s).
+attention 7 x S x width a layer, of which 2 are the forward pass's, where S is the mean length of documents as a token
+sees it, sum(s^2) / sum(s).
 Recomputed activations are not counted: they are no work on the model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import torch
 from torch import nn
+
+from finetune_trainer.errors import SettingsError
+from finetune_trainer.methods.layers import decoder_layers
 
 _RATED: Final[Mapping[str, float]] = {
     "A10": 125e12,
@@ -37,10 +42,13 @@ def operations_per_token(model: Any, lengths: Sequence[int], supervised: float) 
         return None
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
-    layers = sum(_operations(module) for module in _linear(model) if module is not head)
+    below = _without_backward_pass(model)
+    untouched = {id(module) for layer in below for module in _linear(layer)}
+    layers = sum(_operations(each, forward=id(each) in untouched) for each in _linear(model) if each is not head)
     counted = layers + (_operations(head) * supervised if head is not None else 0)
     seen = sum(length**2 for length in lengths) / sum(lengths)
-    return float(counted + 7 * seen * config.hidden_size * config.num_hidden_layers)
+    attention = 7 * config.num_hidden_layers - 5 * len(below)
+    return float(counted + attention * seen * config.hidden_size)
 
 
 def most_tokens_per_second(operations: float | None, gpus: int) -> float | None:
@@ -56,11 +64,28 @@ def rated(name: str) -> float | None:
     return None if _SLICE in words or not known else _RATED[max(known, key=len)]
 
 
-def _linear(model: Any) -> Iterator[nn.Linear]:
+def _without_backward_pass(model: Any) -> list[nn.Module]:
+    """The first decoder layers, as far as neither they nor what comes before them is trained."""
+    if _is_trained(model.get_input_embeddings()):
+        return []
+    try:
+        _, layers = decoder_layers(model, "the count of operations")
+    except SettingsError:
+        return []
+    return list(takewhile(lambda layer: not _is_trained(layer), layers))
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _linear(model: nn.Module) -> Iterator[nn.Linear]:
     # bitsandbytes' and PEFT's are subclasses, or hold one.
     return (module for module in model.modules() if isinstance(module, nn.Linear))
 
 
-def _operations(layer: nn.Linear) -> int:
-    """A layer's own count: 4 bits packed into bytes have another shape."""
-    return (6 if layer.weight.requires_grad else 4) * layer.in_features * layer.out_features
+def _operations(layer: nn.Linear, *, forward: bool = False) -> int:
+    """A layer's own count, of its `forward` pass alone where no other goes through it."""
+    times = 6 if layer.weight.requires_grad else 2 if forward else 4
+    # 4 bits packed into bytes have another shape than the layer.
+    return times * layer.in_features * layer.out_features

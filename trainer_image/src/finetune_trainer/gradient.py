@@ -15,9 +15,9 @@ from finetune_trainer.data.plan import Step, micro_batches, shares
 from finetune_trainer.execution import Execution
 from finetune_trainer.gpu_errors import is_out_of_memory
 from finetune_trainer.hyperparameters import Hyperparameters
-from finetune_trainer.objectives.base import Task
+from finetune_trainer.objectives.base import Task, supervised_share
 from finetune_trainer.ranks import Ranks
-from finetune_trainer.rehearsal import Ways, largest_micro_batch
+from finetune_trainer.rehearsal import Ways, forget_peak, largest_micro_batch
 from finetune_trainer.state import trainable
 
 LOG: Final = logging.getLogger(__name__)
@@ -39,8 +39,11 @@ class Gradients:
         ranks: Ranks,
         is_divided: bool,
         backward: Callable[[Tensor], None],
+        begin: int = 0,
     ) -> None:
+        """Settle how steps are computed; those before `begin` are done."""
         self._model, self._task, self._plan, self._ranks = model, task, plan, ranks
+        self._begin = begin
         self._settings, self._packing, self._is_divided, self._backward = settings, packing, is_divided, backward
         self._device = next(model.parameters()).device
         self.micro_batch = settings.micro_batch
@@ -49,6 +52,7 @@ class Gradients:
         """The same, where memory did not suffice and it has not been told yet."""
         self.predicted: int | None = None
         """Bytes that training will take of the GPU, where they were measured."""
+        forget_peak()
         self._ways = Ways(model, compiled=self._compiles())
         if not is_divided and (self._ways.compiled or self._device.type == "cuda"):
             self._rehearse()
@@ -74,14 +78,14 @@ class Gradients:
     def of(self, number: int, weight: float) -> Tensor:
         """Gradients of this rank's share of step `number`, and its part of the mean loss, still on the device.
 
-        While memory does not suffice micro-batches get ever smaller, every rank's for itself. The step stays the same,
-        its rows and its tokens; nothing is exchanged between ranks before its end. Where layers are divided all would
-        have to split at once, so that it is left to the next attempt.
+        While memory does not suffice micro-batches get ever smaller, and where not even one row fits activations are
+        computed again, by every rank for itself. The step stays the same, its rows and its tokens; nothing is exchanged
+        between ranks before its end. Where layers are divided all would have to split at once, so that it is left to
+        the next attempt.
         """
         step = self._plan[number]
-        share = shares(step, self._task.lengths, self._ranks.count)[self._ranks.index]
-        longest = max((self._task.lengths[index] for index in share), default=0)
-        while self.micro_batch > longest and not self._is_divided:
+        longest = max((self._task.lengths[index] for index in self._share(step)), default=0)
+        while not self._is_divided:
             try:
                 return self._of(step, number, weight)
             except RuntimeError as error:
@@ -91,8 +95,14 @@ class Gradients:
             self._forget()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-            self._cut(max(self.micro_batch // 2, longest))
+            if self.micro_batch > longest:
+                self._cut(max(self.micro_batch // 2, longest))
+            elif not self._ways.recompute():
+                break
         return self._of(step, number, weight)
+
+    def _share(self, step: Step) -> Step:
+        return shares(step, self._task.lengths, self._ranks.count)[self._ranks.index]
 
     def _of(self, step: Step, number: int, weight: float) -> Tensor:
         self._model.train()
@@ -115,32 +125,36 @@ class Gradients:
         return self._task.losses(self._model, indices, packing=self._packing).sum()
 
     def _compiles(self) -> bool:
-        lengths = self._task.lengths
-        supervised = sum(map(self._task.weight, range(len(lengths)))) / sum(lengths)
-        tokens = sum(lengths[row] for step in self._plan for row in step)
-        wanted, divided = self._settings.compile, self._is_divided
+        lengths, left = self._task.lengths, self._plan[self._begin :]
+        tokens = sum(lengths[row] for step in left for row in step) / self._ranks.count
+        wanted, divided, supervised = self._settings.compile, self._is_divided, supervised_share(self._task)
         reason = why_not_compiled(wanted, self._model, lengths, supervised, tokens, is_divided=divided)
         LOG.info("layers are %s", f"not compiled: {reason}" if reason else "compiled, which takes a minute or two")
         return not reason
 
     def _rehearse(self) -> None:
-        """Settle how steps are computed before the first of them."""
+        """Find out what fits before the first step, beside what will be held from then on."""
         lengths, packing = self._task.lengths, self._packing
+        trained = sum(parameter.numel() for _, parameter in trainable(self._model))
+        mine = [share for step in self._plan if (share := self._share(step))]
+        if not mine:  # more processes than rows in a step
+            return
 
         def passes(budget: int) -> None:
             self._model.train()
+            held = torch.empty(_STEP_BYTES * trained, dtype=torch.uint8, device=self._device)
             try:
-                self._backward(self._loss(largest_micro_batch(self._plan, lengths, budget, packing=packing)))
+                self._backward(self._loss(largest_micro_batch(mine, lengths, budget, packing=packing)))
             finally:
+                del held
                 self._forget()
 
-        longest = max(lengths[row] for step in self._plan for row in step)
+        longest = max(lengths[row] for share in mine for row in share)
         fitting = self._ways.rehearse(passes, self.micro_batch, longest)
         if fitting < self.micro_batch:
             self._cut(fitting)
-        if self._ways.peak_bytes is not None:
-            trained = sum(parameter.numel() for _, parameter in trainable(self._model))
-            self.predicted = self._ways.peak_bytes + _STEP_BYTES * trained
+        self.predicted = self._ways.peak_bytes
+        if self.predicted is not None:
             LOG.info("micro-batches of up to %d tokens, which will take %.1f GB", fitting, self.predicted / 1e9)
 
     def _cut(self, now: int) -> None:

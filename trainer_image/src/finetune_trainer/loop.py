@@ -113,8 +113,8 @@ def train(
     `may_save`, after the last step, and when `should_stop` asks for it. Of several processes (`ranks`; those that
     torchrun has started where it is None) only the first calls these three, and all save and stop when one is to. Each
     is given a `state` or none is; the tensors of the first one's count. With `is_divided` each holds a part of every
-    layer meanwhile (`sharding`). `on_execution` is told before every step how it is computed (`execution`): once the
-    largest micro-batch has gone through the model, where that is tried.
+    layer meanwhile (`sharding`). `on_execution` is told before and after every step how it is computed (`execution`):
+    first when the largest micro-batch has gone through the model, where that is tried.
 
     Raises:
         DivergedError: a loss or gradient is not finite, or the loss has risen too far, and `control` does not ask for a
@@ -138,14 +138,15 @@ def train(
         on_log, on_checkpoint, on_execution, may_save = _ignore, _ignore, _ignore, lambda: False
     cadence = Cadence(every_minutes, every_steps, step=run.counters.step, now=clock())
     with closing(run.gradients):
+        on_execution(run.gradients.summary())
         run.catch_up(should_stop)
         while not run.is_finished():
             if run.ranks.any(should_stop()):
                 run.settle(on_log, should_stop)
                 on_checkpoint(run.state())
                 raise _stopped(run.counters.step, len(plan))
-            on_execution(run.gradients.summary())
             run.step()
+            on_execution(run.gradients.summary())
             step = run.counters.step
             due = may_save() and cadence.is_due(step, clock())
             saving = run.ranks.any(due) or step == len(plan)
@@ -199,6 +200,7 @@ class _Run:
             ranks=self.ranks,
             is_divided=is_divided,
             backward=self.accelerator.backward,
+            begin=state.counters.step if state is not None else 0,
         )
         self.execution_changes = ""
         self.resumed_from_step: int | None = None

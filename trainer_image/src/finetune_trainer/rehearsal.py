@@ -45,7 +45,7 @@ class Ways:
         """
         while True:
             try:
-                _forget_peak()
+                forget_peak()
                 passes(budget)
             except TrainerError:
                 raise
@@ -62,17 +62,20 @@ class Ways:
             # Only here is the error gone, and with it what its frames hold.
             if budget > least:
                 budget = max(budget // 2, least)
-            elif self.recomputed or not self._recompute():
+            elif not self.recompute():
                 return budget
+
+    def recompute(self) -> bool:
+        """Let activations be computed again from now on; False where they are already, or cannot be."""
+        if self.recomputed:
+            return False
+        LOG.warning("memory does not suffice for the longest row: activations are computed again, which takes time")
+        self._set(compiled=self.compiled, recomputed=True)
+        return self.recomputed
 
     def close(self) -> None:
         """Leave the model as it was."""
         self._stack.close()
-
-    def _recompute(self) -> bool:
-        LOG.warning("memory does not suffice for the longest row: activations are computed again, which takes time")
-        self._set(compiled=self.compiled, recomputed=True)
-        return self.recomputed
 
     def _set(self, *, compiled: bool, recomputed: bool) -> None:
         self._stack.close()
@@ -95,7 +98,8 @@ def largest_micro_batch(plan: Sequence[Step], lengths: Sequence[int], budget: in
     return max(cut, key=lambda rows: sum(lengths[row] for row in rows) if packing else lengths[rows[0]] * len(rows))
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
+    """Measure the most memory that a GPU holds from now on."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -10,7 +10,8 @@ LOG: Final = logging.getLogger(__name__)
 Phase = Literal["checks", "libraries", "claim", "modelDownload", "data", "modelLoad", "baseline", "firstSteps"]
 """checks: what S3 holds already is looked at. libraries: torch and others are imported. claim: the attempt's epoch, and
 the adapter that it begins with. data: what preflight has prepared. baseline: the base is measured, and the method's
-layers are put on it. firstSteps: the newest checkpoint, where there is one, and steps until their losses were read."""
+layers are put on it. firstSteps: the reference of a preference objective, the newest checkpoint, compiling and the
+largest micro-batch on a GPU, and steps until their losses were read."""
 
 
 class StartUp:

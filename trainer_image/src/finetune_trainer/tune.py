@@ -38,7 +38,7 @@ from finetune_trainer.merged import merge
 from finetune_trainer.methods.attach import attach, finish
 from finetune_trainer.model import check_context, load_base, resolve_device, resolve_dtype
 from finetune_trainer.narrow import hint
-from finetune_trainer.objectives.base import Task
+from finetune_trainer.objectives.base import Task, supervised_share
 from finetune_trainer.objectives.choose import make_task, sample_loss
 from finetune_trainer.parent import ParentAdapter
 from finetune_trainer.ranks import ALONE, Ranks
@@ -129,7 +129,6 @@ def tune(job: Job) -> Tuned:
         parent_scores["parent"] = benchmarks.measure(model)
 
     job.context.start_up.ended("baseline")
-    job.reporter.stage("rehearsing")
     _train(job, model)
     finish(model, dtype, head=head)
 
@@ -194,7 +193,7 @@ def _train(job: Job, model: Any) -> None:
         repeats=_repeats(job),
     )
 
-    operations = operations_per_token(model, task.lengths, _supervised_share(task))
+    operations = operations_per_token(model, task.lengths, supervised_share(task))
     job.reporter.most_tokens_per_second = most_tokens_per_second(operations, spec.resources.world_size)
     start_up = job.context.start_up
 
@@ -205,10 +204,12 @@ def _train(job: Job, model: Any) -> None:
     state = _saved_state(job, plan_digest(plan))
     if state is not None:
         job.reporter.resumed(state.counters.step)
+    validation = _task(job, model, job.prepared.validation) if job.prepared.validation else None
+    job.reporter.stage("rehearsing")
     outcome = train(
         model=model,
         task=task,
-        validation=_task(job, model, job.prepared.validation) if job.prepared.validation else None,
+        validation=validation,
         settings=settings,
         plan=plan,
         state=state,
@@ -227,11 +228,6 @@ def _train(job: Job, model: Any) -> None:
     mfu = job.reporter.utilization(outcome.tokens_per_second)
     measured = {"mfu": mfu, "peak_memory_bytes": peak_memory(), "start_seconds": start_up.seconds}
     job.context.draft.add(training=TrainingSummary(**asdict(outcome), **measured))
-
-
-def _supervised_share(task: Task) -> float:
-    """Supervised tokens, rows or pairs of all tokens."""
-    return sum(map(task.weight, range(len(task.lengths)))) / sum(task.lengths)
 
 
 def _saved_state(job: Job, digest: str) -> LoopState | None:

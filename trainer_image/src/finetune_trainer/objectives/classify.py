@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from finetune_trainer.attention import to_device
 from finetune_trainer.data.item import Item
 from finetune_trainer.objectives.pooled import last_scores
 
@@ -22,9 +23,13 @@ class ClassifyTask:
         """A row is one decision."""
         return 1.0
 
+    def supervised(self, index: int) -> float:  # noqa: ARG002
+        """None: the head is another one, and small."""
+        return 0.0
+
     def losses(self, model: Any, indices: Sequence[int], *, packing: bool) -> Tensor:
         """-log p of each row's label, float32 [rows]."""
         items = [self._items[index] for index in indices]
+        labels = to_device(torch.tensor([item.label for item in items]), next(model.parameters()).device)
         scores = last_scores(model, [item.sequences[0] for item in items], packing=packing)
-        labels = torch.tensor([item.label for item in items]).to(scores.device)
         return functional.cross_entropy(scores, labels, reduction="none")

@@ -21,6 +21,10 @@ class LanguageTask:
         """Summed weights of a row's supervised tokens."""
         return self._items[index].sequences[0].target_weight
 
+    def supervised(self, index: int) -> float:
+        """The same."""
+        return self.weight(index)
+
     def losses(self, model: Any, indices: Sequence[int], *, packing: bool) -> Tensor:
         """Summed loss of each row, float32 [rows]."""
         return sequence_losses(model, [self._items[index].sequences[0] for index in indices], packing=packing)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from finetune_trainer.attention import to_device
 from finetune_trainer.data.item import Item
 from finetune_trainer.evaluate.score import score
 from finetune_trainer.objectives.language import sequence_losses
@@ -49,9 +50,13 @@ class PreferenceTask:
         """A pair is one decision."""
         return 1.0
 
+    def supervised(self, index: int) -> float:
+        """Those of both answers."""
+        return sum(sequence.target_weight for sequence in self._items[index].sequences)
+
     def losses(self, model: Any, indices: Sequence[int], *, packing: bool) -> Tensor:
         """Loss of each pair, float32 [pairs]."""
         sequences = [sequence for index in indices for sequence in self._items[index].sequences]
+        reference = to_device(self._reference[list(indices)], next(model.parameters()).device)
         chosen, rejected = (-sequence_losses(model, sequences, packing=packing)).view(-1, 2).unbind(1)
-        reference = self._reference[list(indices)].to(chosen.device)
         return dpo_losses(chosen, rejected, reference[:, 0], reference[:, 1], self._beta)

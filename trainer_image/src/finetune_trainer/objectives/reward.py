@@ -21,6 +21,10 @@ class RewardTask:
         """A pair is one decision."""
         return 1.0
 
+    def supervised(self, index: int) -> float:  # noqa: ARG002
+        """None: the head is another one, and small."""
+        return 0.0
+
     def losses(self, model: Any, indices: Sequence[int], *, packing: bool) -> Tensor:
         """Loss of each pair, float32 [pairs]."""
         sequences = [sequence for index in indices for sequence in self._items[index].sequences]
