@@ -100,6 +100,14 @@ def test_what_a_killed_pod_left_is_removed_after_a_day(bucket: Bucket, tmp_path:
     assert young.exists()
 
 
+def test_what_another_pod_completes_meanwhile_is_no_fault(
+    bucket: Bucket, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = cache / "partial-gone"
+    monkeypatch.setattr(Path, "glob", lambda _path, _pattern: iter([gone]))
+    assert (fetch(bucket, tmp_path / "job", cache) / "config.json").exists()
+
+
 def test_the_time_of_a_model_says_when_it_was_last_used(bucket: Bucket, tmp_path: Path, cache: Path) -> None:
     model = fetch(bucket, tmp_path / "first", cache).resolve()
     os.utime(model, (0, 0))

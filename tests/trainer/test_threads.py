@@ -12,4 +12,4 @@ def test_torch_gets_a_thread_for_each_core_begun(cpu: str, threads: int, monkeyp
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "99")
     limit_threads(cpu)
-    assert os.environ["OMP_NUM_THREADS"] == str(threads)
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == str(threads)

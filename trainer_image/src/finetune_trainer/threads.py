@@ -4,7 +4,8 @@ import math
 import os
 from typing import Final
 
-_THREADS_VARIABLE: Final = "OMP_NUM_THREADS"
+_VARIABLES: Final = ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
+"""Of torch's arithmetic, and of the processes that its compiler would start for each core of the node."""
 
 
 def limit_threads(cpu: str, processes: int = 1) -> None:
@@ -15,4 +16,5 @@ def limit_threads(cpu: str, processes: int = 1) -> None:
     limit.
     """
     cores = float(cpu.rstrip("mkMGTi")) / (1000 if cpu.endswith("m") else 1)
-    os.environ[_THREADS_VARIABLE] = str(min(math.ceil(cores / processes), os.cpu_count() or 1))
+    threads = str(min(math.ceil(cores / processes), os.cpu_count() or 1))
+    os.environ.update(dict.fromkeys(_VARIABLES, threads))
