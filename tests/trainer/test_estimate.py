@@ -172,23 +172,38 @@ def test_the_largest_micro_batch_that_fits_fits_and_nothing_larger(base, method,
     assert run(base, method, micro_batch_tokens=fitting + 2).memory_bytes > available
 
 
-def refuse(base, method="lora", available=24 * GIB, longest=512, **changes):
-    found = run(base, method, available=available, longest=longest, **changes)
+def judge(base, method="lora", available=24 * GIB, longest=512, shards=1, **changes):
+    found = run(base, method, available=available, longest=longest, shards=shards, **changes)
+    chosen = hyperparameters(rank=16, **changes)
+    require_fit(found, base, Method(type=method), chosen, longest_item=longest, shards=shards)
+
+
+def refuse(*what, **settings):
     with pytest.raises(SettingsError) as caught:
-        require_fit(found, base, Method(type=method), hyperparameters(rank=16, **changes), longest_item=longest)
+        judge(*what, **settings)
     return caught.value
 
 
-def test_what_a_smaller_micro_batch_mends_is_refused_with_its_size():
-    error = refuse(LLAMA_8B, tokens_per_step=16384)
+@pytest.mark.parametrize("longest", [512, 8000])
+def test_what_training_makes_fit_by_itself_is_only_warned_of(longest, caplog):
+    """Smaller micro-batches suffice for short rows, and activations that are computed again for a long one."""
+    judge(LLAMA_8B, tokens_per_step=16384, longest=longest)
+    assert "smaller micro-batches, or compute activations again" in caplog.text
+
+
+def test_where_layers_are_divided_a_smaller_micro_batch_is_asked_for():
+    error = refuse(LLAMA_8B, tokens_per_step=16384, shards=2)
     assert "of GPU memory, one GPU has 24.0 GiB; activations" in error.message
     largest = int(error.advice.partition("at most ")[2].split()[0])
-    fits = run(LLAMA_8B, micro_batch_tokens=largest, available=24 * GIB)
-    require_fit(fits, LLAMA_8B, Method(), hyperparameters(), longest_item=512)
+    judge(LLAMA_8B, micro_batch_tokens=largest, shards=2)
 
 
-def test_a_row_that_is_too_long_for_the_gpu_is_refused_with_max_tokens():
-    assert "data.maxTokens (a row of 30000 tokens goes" in refuse(LLAMA_8B, longest=30000).advice
+def test_a_row_that_is_too_long_for_the_gpu_is_refused_with_what_fits():
+    error = refuse(LLAMA_8B, longest=60000)
+    assert "training takes at least about" in error.message
+    fitting = int(error.advice.partition("goes through at once, ")[2].split()[0])
+    judge(LLAMA_8B, longest=fitting)
+    refuse(LLAMA_8B, longest=fitting + 100)
 
 
 def test_a_base_that_does_not_fit_at_all_is_refused_with_qlora():

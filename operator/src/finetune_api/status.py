@@ -106,7 +106,7 @@ class EstimateStatus(Message):
     """What training will take, computed before a GPU is asked for."""
 
     memory: Word
-    """Of one GPU at the worst micro-batch."""
+    """Of one GPU at the worst micro-batch as asked for; where there is less, training chooses smaller ones."""
     available: Word | None = None
     """Memory of one GPU, where it is known."""
     steps: int

@@ -80,7 +80,7 @@ def estimate(
 
     """
     batch = max(settings.micro_batch, longest_item)
-    parts = {**_fixed(base, method, settings, gpu, shards), **_moving(base, method, settings, batch, gpu)}
+    parts = {**_fixed(base, method, settings, gpu, shards), **_moving(base, method, settings, batch, gpu=gpu)}
     return Estimate(
         memory_bytes=sum(parts.values()),
         parts=parts,
@@ -122,6 +122,9 @@ def require_fit(
 ) -> None:
     """Refuse a job that cannot fit the GPU that is known; warn of one that nearly fills it.
 
+    Where the layers are not divided, training cuts micro-batches down to a row and computes activations again before it
+    gives up (`rehearsal`), so that only what does not fit even then is refused.
+
     Raises:
         SettingsError: with the numbers, and what to change.
 
@@ -131,22 +134,39 @@ def require_fit(
         if available is not None and estimate.memory_bytes > _TIGHT * available:
             LOG.warning("training takes about %s of the GPU's %s", _gib(estimate.memory_bytes), _gib(available))
         return
-    largest = sorted(estimate.parts.items(), key=lambda part: part[1], reverse=True)[:3]
+    adapts = shards == 1
+    parts = estimate.parts
+    if adapts:
+        parts = parts | _moving(base, method, settings, longest_item, gpu=True, recomputed=True)
+        if sum(parts.values()) <= available:
+            LOG.warning(
+                "training as it is asked for takes about %s of the GPU's %s: it will choose smaller micro-batches, or "
+                "compute activations again", _gib(estimate.memory_bytes), _gib(available),
+            )  # fmt: skip
+            return
+    largest = sorted(parts.items(), key=lambda part: part[1], reverse=True)[:3]
+    fitting = fitting_micro_batch(base, method, settings, available, shards, recomputed=adapts)
     raise SettingsError(
         reason=Reason.SETTINGS_INVALID,
-        message=f"training takes about {_gib(estimate.memory_bytes)} of GPU memory, one GPU has {_gib(available)}; "
-        + ", ".join(f"{name} {_gib(size)}" for name, size in largest),
-        advice=_knobs(method, longest_item, fitting_micro_batch(base, method, settings, available, shards)),
+        message=f"training takes {'at least ' if adapts else ''}about {_gib(sum(parts.values()))} of GPU memory, "
+        f"one GPU has {_gib(available)}; " + ", ".join(f"{name} {_gib(size)}" for name, size in largest),
+        advice=_knobs(method, longest_item, fitting),
     )
 
 
 def fitting_micro_batch(
-    base: BaseModel, method: Method, settings: Hyperparameters, available: int, shards: int = 1
+    base: BaseModel,
+    method: Method,
+    settings: Hyperparameters,
+    available: int,
+    shards: int = 1,
+    *,
+    recomputed: bool = False,
 ) -> int:
     """Most tokens of a micro-batch that fit `available` bytes of a GPU; less than 16 where nothing does."""
     room = available - sum(_fixed(base, method, settings, gpu=True, shards=shards).values())
     room -= _logits(base, method, _CHUNK, _compute_bytes(method, settings, gpu=True))
-    return max(0, math.floor(room / _bytes_per_token(base, method, settings, gpu=True)))
+    return max(0, math.floor(room / _bytes_per_token(base, method, settings, gpu=True, recomputed=recomputed)))
 
 
 def _knobs(method: Method, longest_item: int, fitting: int) -> str:
@@ -178,10 +198,12 @@ def _fixed(base: BaseModel, method: Method, settings: Hyperparameters, gpu: bool
     }
 
 
-def _moving(base: BaseModel, method: Method, settings: Hyperparameters, batch: int, gpu: bool) -> dict[str, int]:
+def _moving(
+    base: BaseModel, method: Method, settings: Hyperparameters, batch: int, *, gpu: bool, recomputed: bool = False
+) -> dict[str, int]:
     """Parts that grow with the micro-batch."""
     compute = _compute_bytes(method, settings, gpu)
-    activations = batch * _bytes_per_token(base, method, settings, gpu)
+    activations = batch * _bytes_per_token(base, method, settings, gpu=gpu, recomputed=recomputed)
     if method.type == "dora":
         activations += _DORA_BYTES * _count(_targets(base, method))
     return {"activations": round(activations), "logits": _logits(base, method, min(batch, _CHUNK), compute)}
@@ -226,8 +248,13 @@ def _targets(base: BaseModel, method: Method) -> list[TensorInfo]:
     ]
 
 
-def _bytes_per_token(base: BaseModel, method: Method, settings: Hyperparameters, gpu: bool) -> float:
-    """Activations of all layers that a gradient passes through, and of one more."""
+def _bytes_per_token(
+    base: BaseModel, method: Method, settings: Hyperparameters, *, gpu: bool, recomputed: bool
+) -> float:
+    """Activations of all layers that a gradient passes through, and of one more.
+
+    Where they are `recomputed`, what enters each of these layers, and the activations of two.
+    """
     compute = _compute_bytes(method, settings, gpu)
     kind = _kind(method)
     width, keys, inner = _KEPT[kind, compute]
@@ -239,8 +266,9 @@ def _bytes_per_token(base: BaseModel, method: Method, settings: Hyperparameters,
     kept = width * base.hidden + keys * base.kv_width + inner * base.inner
     kept += (compute if kind == "fused" else 4) * _MATRICES * rank
     layers = method.last_layers.count if method.type == "last-layers" else base.layers
+    held = 2 * kept + layers * compute * base.hidden if recomputed else kept * (layers + 1)
     # The hidden states that the head is given, and their gradient.
-    return kept * (layers + 1) + 2 * compute * base.hidden
+    return held + 2 * compute * base.hidden
 
 
 def _kind(method: Method) -> Literal["whole", "dora", "adapter", "fused"]:
