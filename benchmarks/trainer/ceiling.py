@@ -23,6 +23,8 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float) -> flo
 def operations_per_token(model: Any, work: Work) -> float:
     """4 for each parameter of a layer, 6 for LoRA's, 4 for the head's on supervised tokens, and attention.
 
+    Where all are trained it is 6 for each.
+
     A frozen weight is met in the forward pass and once in the backward pass (2 + 2 operations), a trained one once
     more.
     Attention: 7 S d for each layer, where S is the mean length of documents as a token sees it, sum(s^2) / sum(s).
@@ -31,10 +33,12 @@ def operations_per_token(model: Any, work: Work) -> float:
     linear = [m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "lm_head" not in name]
     layers = sum(module.weight.numel() for module in linear)
     lora = sum(LORA_RANK * (module.in_features + module.out_features) for module in linear)
-    head = config.vocab_size * config.hidden_size
-    lengths = [len(ids) for ids, _ in work.rows(config.vocab_size)]
+    head = work.vocabulary * config.hidden_size
+    lengths = [len(ids) for ids, _ in work.rows()]
     seen = sum(length**2 for length in lengths) / sum(lengths)
     attention = 7 * seen * config.hidden_size * config.num_hidden_layers
+    if work.method == "full":
+        return 6 * (layers + head * work.supervised) + attention
     return 4 * layers + 6 * lora + 4 * head * work.supervised + attention
 
 

@@ -1,13 +1,15 @@
 """Those that are compared. Each trains the work's steps on a model of its own and tells when steps began and ended.
 
-stock:N       transformers' Trainer with PEFT, N rows at a time, padded to the longest of them
-trl           TRL's SFTTrainer as it comes: 8 rows at a time, bfloat16, activations recomputed
-trl-tuned:N   the same without recomputation, in the base's precision, N rows at a time, rows of like length together
-ours             this trainer's loop, with compiled layers on a GPU
-ours:uncompiled  the same without these
-ours:unfused     neither these, nor LoRA in one piece with its base
+stock:N           transformers' Trainer with PEFT, N rows of like length at a time, padded to the longest of them
+stock:N:flat      the same, rows end to end without padding, kept apart by a mask
+trl               TRL's SFTTrainer as it comes: 8 rows at a time, bfloat16, activations recomputed
+trl-tuned:N       the same without recomputation, in the base's precision, N rows of like length at a time
+trl-tuned:N:flat  the same, without padding
+ours              this trainer's loop, with compiled layers on a GPU
+ours:uncompiled   the same without these
+ours:unfused      neither these, nor LoRA in one piece with its base
 
-Packing of TRL is left out: without flash-attention its packed documents see each other, so the losses are others.
+TRL's packing would make other steps of the same rows, and flat batches leave it no padding to save.
 """
 
 # ruff: noqa: PLC0415  a contender loads its own libraries alone; the time and memory of others' are not its own
@@ -29,14 +31,15 @@ Losses = list[float]
 
 def contender(name: str) -> Callable[[Work, Clock], Losses]:
     """What a contender's name stands for."""
-    kind, _, size = name.partition(":")
+    kind, size, *how = [*name.split(":"), ""]
+    flat = how[:1] == ["flat"]
     if kind == "ours" and size in ("", "uncompiled", "unfused"):
         return lambda work, clock: train_ours(work, clock, fused=size != "unfused", compiled=not size)
     if kind == "stock":
-        return lambda work, clock: train_stock(work, clock, int(size or 4))
+        return lambda work, clock: train_stock(work, clock, int(size or 4), flat=flat)
     if kind in ("trl", "trl-tuned"):
-        return lambda work, clock: train_trl(work, clock, int(size or 8), tuned=kind == "trl-tuned")
-    raise ValueError(f"{name!r} is none of stock:N, trl, trl-tuned:N, ours, ours:uncompiled and ours:unfused")
+        return lambda work, clock: train_trl(work, clock, int(size or 8), tuned=kind == "trl-tuned", flat=flat)
+    raise ValueError(f"{name!r} is none of those that benchmarks/trainer/contenders.py lists")
 
 
 def train_ours(work: Work, clock: Clock, *, fused: bool, compiled: bool) -> Losses:
@@ -48,7 +51,7 @@ def train_ours(work: Work, clock: Clock, *, fused: bool, compiled: bool) -> Loss
 
     base = work.load().requires_grad_(False)
     settings = replace(settings_of(work), compile="on" if compiled and work.device.type == "cuda" else "off")
-    model = attach(base, MethodSettings(), settings, fused=fused)
+    model = attach(base, MethodSettings(type=work.method), settings, fused=fused)
     size = work.rows_per_step
     losses: Losses = []
 
@@ -57,7 +60,7 @@ def train_ours(work: Work, clock: Clock, *, fused: bool, compiled: bool) -> Loss
         return False
 
     train(
-        model=model, task=LanguageTask(items(work, base.config.vocab_size)), validation=None, settings=settings,
+        model=model, task=LanguageTask(items(work)), validation=None, settings=settings,
         plan=[tuple(range(step * size, (step + 1) * size)) for step in range(work.steps + 1)], state=None,
         on_log=lambda log: losses.append(log.loss), should_stop=between_steps,
         on_checkpoint=lambda _: None, every_steps=10**6,
@@ -77,7 +80,7 @@ def settings_of(work: Work) -> Any:
     )  # fmt: skip
 
 
-def items(work: Work, vocabulary: int) -> list[Any]:
+def items(work: Work) -> list[Any]:
     """The work's rows, as ours takes them."""
     from finetune_trainer.data.encode import Tokenized
     from finetune_trainer.data.item import Item
@@ -85,35 +88,38 @@ def items(work: Work, vocabulary: int) -> list[Any]:
 
     return [
         Item((Tokenized(ids, [float(place >= masked) for place in range(len(ids))], Source("random", number)),))
-        for number, (ids, masked) in enumerate(work.rows(vocabulary), start=1)
+        for number, (ids, masked) in enumerate(work.rows(), start=1)
     ]
 
 
-def train_stock(work: Work, clock: Clock, batch: int) -> Losses:
+def train_stock(work: Work, clock: Clock, batch: int, *, flat: bool) -> Losses:
     """Trainer with PEFT, as its documentation shows it."""
     from peft import LoraConfig, get_peft_model
-    from transformers import Trainer, TrainingArguments
+    from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 
-    base = work.load()
-    model = get_peft_model(base, LoraConfig(**_lora()))
-    rows = [_row(*row) for row in work.rows(base.config.vocab_size)]
+    base = work.load(work.held)
+    model = base if work.method == "full" else get_peft_model(base, LoraConfig(**_lora()))
+    rows = [_row(*row) for row in _like_together(work)]
     arguments = TrainingArguments(**_settings(work, batch), remove_unused_columns=False)
-    trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=_pad, callbacks=[_callback(clock)])
+    collator = DataCollatorWithFlattening() if flat else _pad
+    trainer = Trainer(
+        model=model, args=arguments, train_dataset=rows, data_collator=collator, callbacks=[_callback(clock)]
+    )
     return _run(trainer)
 
 
-def train_trl(work: Work, clock: Clock, batch: int, *, tuned: bool) -> Losses:
+def train_trl(work: Work, clock: Clock, batch: int, *, tuned: bool, flat: bool) -> Losses:
     """SFTTrainer, as it comes or tuned."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    base = work.load()
-    rows = [_row(*row) for row in work.rows(base.config.vocab_size)]
+    base = work.load(work.held)
+    rows = [_row(*row) for row in (_like_together(work) if tuned else work.rows())]
     settings = _settings(work, batch)
     if tuned:
-        settings |= {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
+        settings |= {"gradient_checkpointing": False, "padding_free": flat}
     else:
         del settings["bf16"]  # its own is true
     trainer = SFTTrainer(
@@ -121,10 +127,17 @@ def train_trl(work: Work, clock: Clock, batch: int, *, tuned: bool) -> Losses:
         args=SFTConfig(**settings, max_length=None),
         train_dataset=Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]),
         processing_class=AutoTokenizer.from_pretrained(work.model),
-        peft_config=LoraConfig(**_lora()),
+        peft_config=None if work.method == "full" else LoraConfig(**_lora()),
         callbacks=[_callback(clock)],
     )
     return _run(trainer)
+
+
+def _like_together(work: Work) -> list[tuple[list[int], int]]:
+    """The rows, those of a step by their length: each step has the same, and padding is least."""
+    rows, size = work.rows(), work.rows_per_step
+    steps = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return [row for step in steps for row in sorted(step, key=lambda row: len(row[0]))]
 
 
 def _lora() -> dict[str, Any]:

@@ -35,8 +35,7 @@ def main() -> None:
     except torch.OutOfMemoryError as error:
         print(json.dumps({"contender": options.contender, "out_of_memory": str(error)}))
         return
-    rows = work.rows(work.load().config.vocab_size)
-    size = work.rows_per_step
+    peak, rows, size = _peak(), work.rows(), work.rows_per_step
     steps = [rows[step * size : (step + 1) * size] for step in range(work.steps + 1)]
     told = {
         "contender": options.contender,
@@ -45,7 +44,7 @@ def main() -> None:
         "tokens": sum(len(ids) for step in steps[1:] for ids, _ in step),
         "supervised": sum(len(ids) - masked for step in steps[1:] for ids, masked in step),
         "losses": losses,
-        "peak_bytes": _peak(),
+        "peak_bytes": peak,
     }
     print(json.dumps(told))
 

@@ -105,10 +105,12 @@ def _row(work: Work, technique: Technique, options: argparse.Namespace, ceiling:
 @contextlib.contextmanager
 def _training(work: Work, technique: Technique) -> Iterator[tuple[Callable[[], None], int]]:
     """A function that takes a micro-batch forward and backward, and how many tokens that has."""
-    model = attach(work.load().requires_grad_(False), MethodSettings(), settings_of(work), fused=technique.fused)
+    model = attach(
+        work.load().requires_grad_(False), MethodSettings(type=work.method), settings_of(work), fused=technique.fused
+    )
     model.train()
     enable_packing(model, work.longest)
-    task = LanguageTask(items(work, model.config.vocab_size))
+    task = LanguageTask(items(work))
     taken, tokens = [], 0
     for index, length in enumerate(task.lengths):
         if tokens + length <= work.micro_batch:

@@ -1,4 +1,4 @@
-"""What every contender trains: the same rows in the same steps, with LoRA on all linear layers of the same base."""
+"""What every contender trains: the same rows in the same steps, all of the same base or LoRA on its linear layers."""
 
 import argparse
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 SHAPES: Final[dict[str, dict[str, int]]] = {
     "0.6b": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
@@ -17,6 +17,7 @@ SHAPES: Final[dict[str, dict[str, int]]] = {
            "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256},
 }  # fmt: skip
 """Dimensions of Qwen3-0.6B, Llama-3.2-1B and Llama-3.1-8B, filled with random weights."""
+METHODS: Final = ("lora", "full")
 LENGTHS: Final = ("uniform", "log-normal", "long-tailed")
 LORA_RANK: Final = 16
 LEARNING_RATE: Final = 1e-4
@@ -39,6 +40,7 @@ class Work:
     """Tokens that ours puts through the model at once."""
     precision: str
     """Of the frozen base; empty for what is usual on the device."""
+    method: str
 
     @property
     def device(self) -> torch.device:
@@ -52,18 +54,32 @@ class Work:
             return {"bfloat16": torch.bfloat16, "float32": torch.float32}[self.precision]
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
 
-    def load(self) -> Any:
-        """The base model, on the device."""
+    @property
+    def held(self) -> torch.dtype:
+        """What those hold the weights in who leave the products' precision to autocast: trained ones need float32."""
+        return torch.float32 if self.method == "full" else self.dtype
+
+    def load(self, dtype: torch.dtype | None = None) -> Any:
+        """The base model on the device, in another precision if asked."""
         torch.manual_seed(0)
+        dtype = dtype or self.dtype
         if self.model in SHAPES:
             with torch.device(self.device):
-                config = LlamaConfig(**SHAPES[self.model], tie_word_embeddings=self.model != "8b", dtype=self.dtype)
-                return LlamaForCausalLM._from_config(config, dtype=self.dtype, attn_implementation="sdpa")
-        loaded = AutoModelForCausalLM.from_pretrained(self.model, dtype=self.dtype, attn_implementation="sdpa")
+                config = LlamaConfig(**SHAPES[self.model], tie_word_embeddings=self.model != "8b", dtype=dtype)
+                return LlamaForCausalLM._from_config(config, dtype=dtype, attn_implementation="sdpa")
+        loaded = AutoModelForCausalLM.from_pretrained(self.model, dtype=dtype, attn_implementation="sdpa")
         return loaded.to(self.device)
 
-    def rows(self, vocabulary: int) -> list[tuple[list[int], int]]:
+    @property
+    def vocabulary(self) -> int:
+        """Token ids that there are."""
+        if self.model in SHAPES:
+            return SHAPES[self.model]["vocab_size"]
+        return int(AutoConfig.from_pretrained(self.model).vocab_size)
+
+    def rows(self) -> list[tuple[list[int], int]]:
         """Token ids of every row, and how many of them, at the start, are masked."""
+        vocabulary = self.vocabulary
         generator = torch.Generator().manual_seed(0)
         count = self.rows_per_step * (self.steps + 1)
         rows = []
@@ -91,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows-per-step", type=int, default=16)
     parser.add_argument("--steps", type=int, default=4, help="measured steps (default: %(default)s)")
     parser.add_argument("--micro-batch", type=int, default=1024, help="tokens, of ours (default: %(default)s)")
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="default: %(default)s")
     parser.add_argument("--precision", default="", choices=("", "bfloat16", "float32"), help="default: by device")
 
 
@@ -99,5 +116,5 @@ def work_from(options: argparse.Namespace) -> Work:
     model = options.model if options.model in SHAPES else str(Path(options.model).resolve())
     return Work(
         model, options.lengths, options.longest, options.supervised, options.rows_per_step, options.steps,
-        options.micro_batch, options.precision,
+        options.micro_batch, options.precision, options.method,
     )  # fmt: skip
