@@ -1,13 +1,13 @@
 """Those that are compared. Each trains the work's steps on a model of its own and tells when steps began and ended.
 
-stock:N           transformers' Trainer with PEFT, N rows of like length at a time, padded to the longest of them
-stock:N:flat      the same, rows end to end without padding, kept apart by a mask
-trl               TRL's SFTTrainer as it comes: 8 rows at a time, bfloat16, activations recomputed
-trl-tuned:N       the same without recomputation, in the base's precision, N rows of like length at a time
-trl-tuned:N:flat  the same, without padding
-ours              this trainer's loop, with compiled layers on a GPU
-ours:uncompiled   the same without these
-ours:unfused      neither these, nor LoRA in one piece with its base
+stock:N          transformers' Trainer with PEFT, N rows of like length at a time, padded to the longest of them
+stock-flat:N     the same, rows end to end without padding, kept apart by a mask
+trl              TRL's SFTTrainer as it comes: 8 rows at a time, bfloat16, activations recomputed
+trl-tuned:N      the same without recomputation, in the base's precision, N rows of like length at a time
+trl-flat:N       the same, without padding
+ours             this trainer's loop, with compiled layers on a GPU
+ours:uncompiled  the same without these
+ours:unfused     neither these, nor LoRA in one piece with its base
 
 TRL's packing would make other steps of the same rows, and flat batches leave it no padding to save.
 """
@@ -31,14 +31,14 @@ Losses = list[float]
 
 def contender(name: str) -> Callable[[Work, Clock], Losses]:
     """What a contender's name stands for."""
-    kind, size, *how = [*name.split(":"), ""]
-    flat = how[:1] == ["flat"]
+    kind, _, size = name.partition(":")
     if kind == "ours" and size in ("", "uncompiled", "unfused"):
         return lambda work, clock: train_ours(work, clock, fused=size != "unfused", compiled=not size)
-    if kind == "stock":
+    flat = kind.endswith("-flat")
+    if kind in ("stock", "stock-flat"):
         return lambda work, clock: train_stock(work, clock, int(size or 4), flat=flat)
-    if kind in ("trl", "trl-tuned"):
-        return lambda work, clock: train_trl(work, clock, int(size or 8), tuned=kind == "trl-tuned", flat=flat)
+    if kind in ("trl", "trl-tuned", "trl-flat"):
+        return lambda work, clock: train_trl(work, clock, int(size or 8), tuned=kind != "trl", flat=flat)
     raise ValueError(f"{name!r} is none of those that benchmarks/trainer/contenders.py lists")
 
 

@@ -190,7 +190,10 @@ DIVIDED: dict[str, dict[str, Any]] = {
 """Changes of the usual run, by name."""
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+FOUR = pytest.param(4, marks=pytest.mark.slow(name="four divided processes", minutes=2))
+
+
+@pytest.fixture(scope="module", params=[2, FOUR])
 def divided(
     request: pytest.FixtureRequest, first_half: Ended, states: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Divided:
