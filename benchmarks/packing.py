@@ -15,9 +15,13 @@ SmolLM2-135M-Instruct, one thread, real tokens a CPU second, `--tokens 2048 --mi
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support")]
 
 import torch
 from rich.console import Console

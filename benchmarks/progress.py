@@ -18,10 +18,15 @@ Budget: 20 writes a second in all for 1,000 running jobs. 2026-11-27, on two cor
 
 import argparse
 import asyncio
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support")]
 
 import cluster_objects as o
 from rich.console import Console

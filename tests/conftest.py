@@ -29,21 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(FullRun(ROOT), "full-run")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Divide tests among processes: those on the one local cluster take turns, those of a file share what is costly."""
-    item.add_marker(pytest.mark.xdist_group("cluster" if _on_cluster(item) else item.location[0]))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a sample of the slow cases that the commit chooses: reproducible, and another one next time."""
-    if config.getoption("dist", "no") != "no":
-        # The longest group first; while it waits for pods, the other processes compute.
-        items.sort(key=lambda item: not _on_cluster(item))
     if config.getoption("--full"):
         return
     runs = {
-        item: SlowRun(**mark.kwargs, on_cluster=_on_cluster(item))
+        item: SlowRun(**mark.kwargs, on_cluster=item.get_closest_marker("cluster") is not None)
         for item in items
         if (mark := item.get_closest_marker("slow"))
     }
@@ -53,10 +45,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
-
-
-def _on_cluster(item: pytest.Item) -> bool:
-    return item.get_closest_marker("cluster") is not None
 
 
 def _commit() -> str:

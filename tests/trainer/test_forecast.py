@@ -51,8 +51,8 @@ def test_a_job_that_fits_is_given_its_numbers():
 
 
 def test_a_job_that_cannot_fit_is_refused_and_one_on_an_unknown_gpu_or_the_cpu_is_not():
-    with pytest.raises(SettingsError, match=r"of GPU memory, one GPU has 24.0 GiB"):
-        forecast(request(24 * GIB), index(), llama_8b(), None)
+    with pytest.raises(SettingsError, match=r"of GPU memory, one GPU has 12.0 GiB"):
+        forecast(request(12 * GIB), index(), llama_8b(), None)
     forecast(request(None), index(), llama_8b(), None)
     assert forecast(request(24 * GIB, gpus=0), index(), llama_8b(), None).estimate.available_bytes is None
 
