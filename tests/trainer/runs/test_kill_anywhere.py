@@ -65,8 +65,8 @@ def result(name: str, place: Place = "request") -> Request:
 
 
 CLAIMED, LOADING = "this is attempt 1", "INFO loading the base model"
-BASELINE, TRAINING, EVALUATING, VERIFYING = (
-    f'"stage":"{stage}"' for stage in ("baseline", "training", "evaluating", "verifying")
+BASELINE, REHEARSING, EVALUATING, VERIFYING = (
+    f'"stage":"{stage}"' for stage in ("baseline", "rehearsing", "evaluating", "verifying")
 )
 
 
@@ -84,8 +84,8 @@ PHASES = {
     "download of the model": Phase(Request("GET", "model.safetensors", "answer"), 0, CLAIMED, LOADING),
     "download of the data": Phase(Request("GET", ".prepared/.*/train", "answer"), 0, CLAIMED, LOADING),
     "load": Phase(Line(LOADING), 0, LOADING, BASELINE),
-    "baseline": Phase(Line(BASELINE), 0, BASELINE, TRAINING),
-    "first steps": Phase(Line("rows are packed"), 0, TRAINING, saved(1)),
+    "baseline": Phase(Line(BASELINE), 0, BASELINE, REHEARSING),
+    "first steps": Phase(Line("rows are packed"), 0, REHEARSING, saved(1)),
     "mid-step": Phase(Line(TOLD_OF_TWO, 0.03), 2, saved(2), saved(3)),
     "upload of state.safetensors": Phase(upload("state.safetensors"), 1, saved(1), saved(2)),
     "upload of counters.json": Phase(upload("counters.json"), 1, saved(1), saved(2)),
