@@ -1,6 +1,6 @@
 """What the data report costs per row, beside a tokenizer on the same rows.
 
-    python benchmarks/data_report.py [tokenizer.json]
+    python -m benchmarks.data_report [tokenizer.json]
 
 Rows are cut from this repository's documents, which hold more digits and code than most data: a hard case. Without a
 tokenizer of your own, one is trained on the same text; real ones have more merges to look up and are slower.
@@ -9,25 +9,21 @@ tokenizer of your own, one is trained on the same text; real ones have more merg
 import argparse
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support", ".")]
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # compared per core
 
 import numpy as np
 from report_rows import ReportedText
 from tiny_model import train_tokenizer
 from tokenizers import Tokenizer
 
+from benchmarks import ROOT
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.item import Item
 from finetune_trainer.data.problems import Source
 from finetune_trainer.data.report.builder import ReportBuilder
 
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # compared per core
 ROWS = 50_000
 CHARACTERS = 1_000
 TOKENS = 250

@@ -1,4 +1,4 @@
-"""How fast a base model comes from S3, beside rclone from the same server: `python benchmarks/download.py`.
+"""How fast a base model comes from S3, beside rclone from the same server: `python -m benchmarks.download`.
 
 Both copy the same files of random bytes to the same disk, in turns, each time into an empty directory; of each the best
 turn counts. At least 80 % of rclone's rate is asked for.
@@ -13,9 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support")]
 
 from rich.console import Console
 from rich.table import Table

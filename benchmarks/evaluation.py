@@ -1,6 +1,6 @@
 """Answers in batches against one prompt at a time, and labels on one pass of their prompt against rows apart.
 
-    python examples/base_model.py MODEL && python benchmarks/evaluation.py MODEL
+    python examples/base_model.py MODEL && python -m benchmarks.evaluation MODEL
 
 24 fixed prompts of 64 tokens, 64 new tokens each, greedy, float32; then 24 rows of 64 tokens with 8 labels. Both sides
 are this trainer's own code. Each is measured in turns and the best turn counts. Answers that differ are shown with the
@@ -16,14 +16,10 @@ None of the 24 answers differed; losses of labels differed by 2.7e-5 at most, of
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support")]
 
 import torch
 from rich.console import Console

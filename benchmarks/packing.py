@@ -1,6 +1,6 @@
 """Packed against padded: real tokens trained a second on the CPU, for three spreads of row lengths.
 
-    python examples/base_model.py MODEL && python benchmarks/packing.py MODEL
+    python examples/base_model.py MODEL && python -m benchmarks.packing MODEL
 
 Both sides are this trainer's own loop, LoRA on every linear layer, float32, the same steps of the same rows and the
 same token budget of a micro-batch. Each spread is measured in turns and the best turn counts. On a machine that does
@@ -15,13 +15,9 @@ SmolLM2-135M-Instruct, one thread, real tokens a CPU second, `--tokens 2048 --mi
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support")]
 
 import torch
 from rich.console import Console

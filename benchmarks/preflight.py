@@ -1,4 +1,4 @@
-"""How fast preflight gets through a data set, against its budgets: `python benchmarks/preflight.py --megabytes 1024`.
+"""How fast preflight gets through a data set, against its budgets: `python -m benchmarks.preflight --megabytes 1024`.
 
 Parsing and validating must make 20 MB/s on one core, and the whole way from file to prepared data at least 80 % of
 what the bare tokenizer makes of the same texts, on the same cores, in the same run; memory must not grow with the file.
@@ -25,8 +25,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support", ".")]
+from benchmarks import ROOT
+
 os.environ.update(TOKENIZERS_PARALLELISM="true", TRANSFORMERS_VERBOSITY="error")
 
 MEGABYTE = 1e6

@@ -1,6 +1,6 @@
 """Status writes of running jobs: how many a second in all, how old what status says is, and what it costs the operator.
 
-    PYTHONPATH=operator/src:tests/cluster:tests/support python benchmarks/progress.py
+    python -m benchmarks.progress
 
 The operator's own reader, queue, workers and reconciler, on an API server in memory whose pods' logs move on at every
 look. Time is virtual: two minutes of the operator pass in as long as its processor needs for them. The processor's
@@ -18,15 +18,10 @@ Budget: 20 writes a second in all for 1,000 running jobs. 2026-11-27, on two cor
 
 import argparse
 import asyncio
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support")]
 
 import cluster_objects as o
 from rich.console import Console

@@ -1,4 +1,4 @@
-"""How long the two programs take to begin: `python benchmarks/start.py`, with `--model DIR` for another base model.
+"""How long the two programs take to begin: `python -m benchmarks.start`, with `--model DIR` for another base model.
 
 Of the operator, all that it imports. Of the trainer, its first log line, and where the time goes until it has done its
 first steps: a real job whose model and data come from an S3 server on this machine. Each run is a process of its own;
@@ -29,15 +29,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PARTS = [str(ROOT / part) for part in ("operator/src", "trainer_image/src", "tests/support")]
-sys.path[:0] = PARTS
-
 from rich.console import Console
 from rich.table import Table
 from s3_server import running
 from tiny_model import make_tiny_model
 from trainer_run import Bench, add_rows
+
+from benchmarks import PARTS
 
 OPERATOR, LIBRARIES = "import finetune_operator.__main__", "import finetune_trainer.attempt"
 BUDGETS = {"operator, imports": 1.5, "trainer, first log line": 10.0, "trainer, in all": 20.0}

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import torch
+
 from benchmarks.trainer.work import LORA_RANK, Work
 
 

@@ -14,14 +14,14 @@ TRL's packing would make other steps of the same rows, and flat batches leave it
 
 # ruff: noqa: PLC0415  a contender loads its own libraries alone; the time and memory of others' are not its own
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 import torch
-from benchmarks.trainer.work import LEARNING_RATE, LORA_RANK, Work
 from torch.nn.utils.rnn import pad_sequence
+
+from benchmarks.trainer.work import LEARNING_RATE, LORA_RANK, Work
 
 IGNORED: Final = -100
 Clock = Callable[[], None]
@@ -183,15 +183,3 @@ def _callback(clock: Clock) -> Any:
 def _run(trainer: Any) -> Losses:
     trainer.train()
     return [float(log["loss"]) for log in trainer.state.log_history if "loss" in log]
-
-
-def stopwatch(device: torch.device) -> tuple[Clock, list[float]]:
-    """A clock that waits for the device, and the times that it was looked at."""
-    times: list[float] = []
-
-    def look() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter())
-
-    return look, times

@@ -1,9 +1,10 @@
 """Where the time of a micro-batch goes, with each technique of ours and without.
 
-    python -m benchmarks.trainer.profile --model 1b --lengths uniform --longest 2048 --micro-batch 16384
+    python -m benchmarks.trainer.profile --model 1b --longest 4096 --rows-per-step 20 --micro-batch 16384
 
-One micro-batch of packed rows goes forward and backward, again and again, in one process. The kernels of a pass are
-sorted by what they do; "waits" is the time in which the device computes nothing.
+The rows of one step go forward and backward, again and again, in one process; no optimiser. A row of the table has what
+those above it have and one technique more, but for those with all of PEFT's LoRA. The kernels of a pass are sorted by
+what they do; "waits" is the time in which the device computes nothing.
 """
 
 import argparse
@@ -11,23 +12,26 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from benchmarks.trainer.ceiling import matrix_rate, operations_per_token
-from benchmarks.trainer.contenders import items, settings_of
-from benchmarks.trainer.work import Work, add_arguments, work_from
 from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.trainer.ceiling import matrix_rate, operations_per_token
+from benchmarks.trainer.contenders import IGNORED, items, settings_of
+from benchmarks.trainer.work import Work, add_arguments, work_from
 from finetune_trainer.compiled import compiled_layers
+from finetune_trainer.data.encode import Tokenized
+from finetune_trainer.data.plan import micro_batches
+from finetune_trainer.loss import collate
 from finetune_trainer.methods.attach import attach
 from finetune_trainer.methods.joined import joined_layers
 from finetune_trainer.methods.settings import MethodSettings
-from finetune_trainer.objectives.language import LanguageTask
+from finetune_trainer.objectives.language import sequence_losses
 from finetune_trainer.packing import enable_packing
 
 KINDS: Final = {
@@ -44,6 +48,8 @@ class Technique:
     """A way to compute, as its row is called."""
 
     name: str
+    packed: bool = True
+    all_logits: bool = False
     fused: bool = False
     joined: bool = False
     compiled: bool = False
@@ -51,11 +57,13 @@ class Technique:
 
 
 TECHNIQUES: Final = (
-    Technique("packed, LoRA as PEFT computes it"),
+    Technique("as transformers and PEFT compute it", packed=False, all_logits=True),
+    Technique("packed", all_logits=True),
+    Technique("head and loss on supervised tokens"),
     Technique("LoRA in one piece", fused=True),
-    Technique("the same, matrices joined", fused=True, joined=True),
-    Technique("compiled layers, LoRA of PEFT", compiled=True),
-    Technique("all of it", fused=True, compiled=True),
+    Technique("matrices joined", fused=True, joined=True),
+    Technique("all of it: layers compiled", fused=True, compiled=True),
+    Technique("layers compiled, LoRA of PEFT", compiled=True),
 )
 
 
@@ -70,9 +78,9 @@ def main() -> None:
     work = work_from(options)
     rate = matrix_rate(work.device, work.dtype, options.seconds)
     ceiling = rate / operations_per_token(work.load(), work)
-    console = Console(width=160)
+    console = Console(width=180)
     table = Table(title=f"{work.model}, {rate / 1e12:.0f} TFLOP/s, ceiling {ceiling:,.0f} tokens/s")
-    for name in ("", "tokens/s", "of ceiling", "peak MB", "first s", "ms", *KINDS, OTHERS, "waits"):
+    for name in ("", "tokens/s", "of ceiling", "peak MB", "first s", "loss", "ms", *KINDS, OTHERS, "waits"):
         table.add_column(name, justify="right" if name else "left")
     for number in options.techniques:
         table.add_row(TECHNIQUES[number].name, *_row(work, TECHNIQUES[number], options, ceiling))
@@ -86,7 +94,7 @@ def _row(work: Work, technique: Technique, options: argparse.Namespace, ceiling:
         torch.cuda.reset_peak_memory_stats()
     with _training(work, technique) as (run, tokens):
         began = time.perf_counter()
-        run()
+        loss = run()
         first = time.perf_counter() - began
         run()
         times = [_timed(run) for _ in range(options.passes)]
@@ -98,46 +106,57 @@ def _row(work: Work, technique: Technique, options: argparse.Namespace, ceiling:
     rate = tokens / seconds
     waits = max(0.0, seconds - sum(kinds.values()))
     parts = [*(kinds[kind] for kind in (*KINDS, OTHERS)), waits]
-    numbers = [f"{rate:,.0f}", f"{rate / ceiling:.0%}", f"{peak / 1e6:,.0f}", f"{first:.1f}", f"{seconds * 1e3:.1f}"]
-    return [*numbers, *(f"{part * 1e3:.1f}" for part in parts)]
+    numbers = [f"{rate:,.0f}", f"{rate / ceiling:.0%}", f"{peak / 1e6:,.0f}", f"{first:.1f}", f"{loss:.4f}"]
+    return [*numbers, *(f"{part * 1e3:.1f}" for part in (seconds, *parts))]
 
 
 @contextlib.contextmanager
-def _training(work: Work, technique: Technique) -> Iterator[tuple[Callable[[], None], int]]:
-    """A function that takes a micro-batch forward and backward, and how many tokens that has."""
+def _training(work: Work, technique: Technique) -> Iterator[tuple[Callable[[], float], int]]:
+    """A function that takes the rows of a step forward and backward, to their loss, and how many tokens they have."""
     model = attach(
         work.load().requires_grad_(False), MethodSettings(type=work.method), settings_of(work), fused=technique.fused
     )
     model.train()
     enable_packing(model, work.longest)
-    task = LanguageTask(items(work))
-    taken, tokens = [], 0
-    for index, length in enumerate(task.lengths):
-        if tokens + length <= work.micro_batch:
-            taken.append(index)
-            tokens += length
-    weight = sum(map(task.weight, taken))
+    rows = [item.sequences[0] for item in items(work)[: work.rows_per_step]]
+    lengths = [len(row.token_ids) for row in rows]
+    cut = micro_batches(tuple(range(len(rows))), lengths, work.micro_batch, packing=technique.packed)
+    losses = _losses_of_all_logits if technique.all_logits else sequence_losses
+    weight = sum(row.target_weight for row in rows)
 
-    def run() -> None:
-        (task.losses(model, taken, packing=True).sum() / weight).backward()
+    def run() -> float:
+        loss = torch.zeros((), device=work.device)
+        for part in cut:
+            mean = losses(model, [rows[index] for index in part], packing=technique.packed).sum() / weight
+            mean.backward()
+            loss += mean.detach()
         if work.device.type == "cuda":
             torch.cuda.synchronize()
+        return float(loss)
 
     with contextlib.ExitStack() as ways:
         if technique.compiled:
             ways.enter_context(compiled_layers(model))
         elif technique.joined:
             ways.enter_context(joined_layers(model))
-        yield run, tokens
+        yield run, sum(lengths)
 
 
-def _timed(run: Callable[[], None]) -> float:
+def _losses_of_all_logits(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> torch.Tensor:
+    """Summed loss through the logits of every token, as transformers computes it."""
+    batch = collate(rows, next(model.parameters()).device, packing=packing)
+    logits = model(input_ids=batch.token_ids, use_cache=False, **batch.inputs).logits.flatten(0, 1).float()
+    labels = torch.full_like(batch.token_ids.flatten(), IGNORED).index_put((batch.positions,), batch.targets)
+    return torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+
+
+def _timed(run: Callable[[], float]) -> float:
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
-def _kernels(run: Callable[[], None], device: torch.device) -> tuple[Counter[str], Counter[str]]:
+def _kernels(run: Callable[[], float], device: torch.device) -> tuple[Counter[str], Counter[str]]:
     """Seconds of a pass by kind of kernel, and by kernel."""
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]) as found:

@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows-per-step", type=int, default=16)
     parser.add_argument("--steps", type=int, default=4, help="measured steps (default: %(default)s)")
     parser.add_argument(
-        "--micro-batch", type=int, default=384, help="tokens, of ours; on a GPU 16384 (default: %(default)s)"
+        "--micro-batch", type=int, default=512, help="tokens, of ours; on a GPU 16384 (default: %(default)s)"
     )
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="default: %(default)s")
     parser.add_argument("--precision", default="", choices=("", "bfloat16", "float32"), help="default: by device")

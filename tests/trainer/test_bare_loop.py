@@ -30,8 +30,8 @@ def test_a_run_is_resumed_there_to_the_same_bytes(folder: Path) -> None:
 def test_the_benchmark_runs_there(folder: Path) -> None:
     make_tiny_model(folder / "model")
     told = bare_python(
-        folder, "-m", "benchmarks.trainer", f"--model={folder / 'model'}", "--contenders", "ours", "stock:2",
-        "--turns=1", "--steps=2", "--rows-per-step=4", "--longest=32", "--seconds=0.1", f"--raw={folder / 'raw.jsonl'}",
+        folder, "-m", "benchmarks.trainer", f"--model={folder / 'model'}", "--rivals", "stock:2", "--rounds=1",
+        "--steps=2", "--rows-per-step=4", "--longest=32", "--seconds=0.1", f"--raw={folder / 'raw.jsonl'}",
     )  # fmt: skip
     assert "times stock:2" in told.stdout, told.stderr
     ours, stock = (json.loads(line) for line in (folder / "raw.jsonl").read_text().splitlines())
