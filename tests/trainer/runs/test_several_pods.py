@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def adapter(bench: Bench, outcome: Outcome) -> dict[str, torch.Tensor]:
     return dict(load(bench.s3.get(artifact.uri + "adapter_model.safetensors")))
 
 
+@dataclass(frozen=True)
+class Together:
+    """A job of several pods that has ended."""
+
+    request: TrainerRequest
+    outcomes: list[Outcome]
+    claims: list[str]
+    """Objects in S3 that say which attempt may write."""
+
+
 def reasons(outcomes: list[Outcome]) -> list[Reason | None]:
     return [outcome.report.failure.reason if outcome.report.failure else None for outcome in outcomes]
 
@@ -59,15 +70,34 @@ def alone(bench: Bench) -> Outcome:
     return outcome
 
 
+@pytest.fixture(scope="module")
+def together(bench: Bench) -> Together:
+    return in_pods(bench, 2)
+
+
+def in_pods(bench: Bench, nodes: int) -> Together:
+    asked = request(bench, f"pods-{nodes}", nodes, **JOB)
+    outcomes = start_pods(bench, asked).wait()
+    return Together(asked, outcomes, bench.s3.keys(f"{asked.spec.output.uri}/epochs/"))
+
+
 def slow(value: Any, name: str, minutes: float = 1) -> Any:
     """A case that `make test` takes now and then."""
     return pytest.param(value, marks=pytest.mark.slow(name=name, minutes=minutes))
 
 
-@pytest.mark.parametrize("nodes", [2, slow(4, "four pods")])
-def test_several_pods_train_as_one(bench: Bench, alone: Outcome, nodes: int) -> None:
-    outcomes = start_pods(bench, request(bench, f"pods-{nodes}", nodes, **JOB)).wait()
-    assert [outcome.code for outcome in outcomes] == [ExitCode.SUCCESS] * nodes, outcomes[0].output
+def test_two_pods_train_as_one(bench: Bench, alone: Outcome, together: Together) -> None:
+    assert_same(bench, alone, together)
+
+
+@pytest.mark.slow(name="four pods", minutes=1)
+def test_four_pods_train_as_one(bench: Bench, alone: Outcome) -> None:
+    assert_same(bench, alone, in_pods(bench, 4))
+
+
+def assert_same(bench: Bench, alone: Outcome, together: Together) -> None:
+    outcomes = together.outcomes
+    assert {outcome.code for outcome in outcomes} == {ExitCode.SUCCESS}, outcomes[0].output
     report = outcomes[0].report
     assert report.training is not None
     assert alone.report.training is not None
@@ -76,14 +106,19 @@ def test_several_pods_train_as_one(bench: Bench, alone: Outcome, nodes: int) -> 
         assert float((adapter(bench, outcomes[0])[name] - tensor).abs().max()) < 3e-5, name
 
 
-def test_the_first_pod_alone_tells_claims_and_publishes(bench: Bench) -> None:
-    asked = request(bench, "one-voice", 2, **JOB)
-    first, second = start_pods(bench, asked).wait()
+def test_the_first_pod_alone_tells_claims_and_publishes(together: Together) -> None:
+    first, second = together.outcomes
     assert [progress.stage for progress in first.progress][-1] == "verifying"
     assert second.progress == []
     assert second.report.artifact is None
-    root = f"{asked.spec.output.uri}/"
-    assert len(bench.s3.keys(f"{root}epochs/")) == 1
+    assert len(together.claims) == 1
+
+
+def test_a_finished_job_is_adopted_by_all_pods(bench: Bench, together: Together) -> None:
+    again, other = start_pods(bench, together.request).wait()
+    assert [again.code, other.code] == [ExitCode.SUCCESS] * 2, other.output
+    assert again.report.adopted
+    assert again.report.artifact == together.outcomes[0].report.artifact
 
 
 def begin(bench: Bench, asked: TrainerRequest) -> Pods:
@@ -156,15 +191,6 @@ def test_the_class_of_the_rank_at_fault_is_told_and_the_others_say_whose_fault_i
     assert (second.code, reasons([second])) == (ExitCode.CREDENTIALS, [Reason.ACCESS_DENIED])
     assert (first.code, reasons([first])) == (ExitCode.INFRASTRUCTURE, [Reason.RANK_LOST])
     assert "rank 1 ended: AccessDenied" in first.report.failure.message
-
-
-def test_a_finished_job_is_adopted_by_all_pods(bench: Bench) -> None:
-    asked = request(bench, "adopted", 2, **{**JOB, "training": {**JOB["training"], "maxSteps": 2}})
-    first, _ = start_pods(bench, asked).wait()
-    again, other = start_pods(bench, asked).wait()
-    assert [again.code, other.code] == [ExitCode.SUCCESS] * 2, other.output
-    assert again.report.adopted
-    assert again.report.artifact == first.report.artifact
 
 
 IN_ONE_POD = """
