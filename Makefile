@@ -9,6 +9,8 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 LOCKS := requirements/dev.txt requirements/base-model.txt
 CLUSTER ?= embedded
+# One of them has the tests on the local cluster, which wait more than they compute.
+TEST_PROCESSES ?= 2
 # Run by itself: what it needs is no part of the project's locks.
 CYCLONEDX := $(VENV)/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --pyproject pyproject.toml \
 	--mc-type application --output-reproducible --spec-version 1.6 --output-format JSON
@@ -28,7 +30,7 @@ example: $(STAMP) ## Run another worked example there: NAME=review-sentiment, an
 test: $(STAMP) ## Set everything up, run every quick test and a seeded sample of the slow ones
 	@$(PY) -m localcluster prepare
 	@$(PY) -m localcluster browser
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --no-loadscope-reorder
 
 test-full: $(STAMP) ## Run every test; an interrupted run goes on where it stopped
 	@$(PY) -m localcluster prepare

@@ -1,12 +1,15 @@
 """Fixtures and options that every test shares: the local cluster, and which slow cases run."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_server import api_server
+from division import Division
 from full_run import FullRun
 from kubectl import Kubectl
 from sampling import SlowRun, choose
@@ -27,6 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--full"):
         config.pluginmanager.register(FullRun(ROOT), "full-run")
+    if hasattr(config, "workerinput"):
+        # One of several processes, which would else take every core each.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Division:
+    return Division(config, log)
 
 
 @pytest.hookimpl(trylast=True)
