@@ -26,8 +26,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.trainer.turns import by_turns
-from benchmarks.trainer.work import add_arguments
+from benchmarks.trainer.turns import by_turns, module
+from benchmarks.trainer.work import add_arguments, work_arguments
 
 STOCK: Final = ("stock:1", "stock:4", "stock-flat:4")
 RIVALS: Final = (*STOCK, "trl", "trl-tuned:4", "trl-flat:4") if find_spec("trl") else STOCK
@@ -55,8 +55,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5, help="of the matrix rate's measurement; 30 on a GPU")
     parser.add_argument("--rate", type=float, help="the matrix rate, operations a second, of an earlier run here")
     parser.add_argument("--raw", type=Path, help="file that gets a line of JSON per measurement")
-    options, others = parser.parse_args(), _work_arguments(sys.argv[1:])
-    (chip,) = by_turns([_command("ceiling", [*others, f"--seconds={0 if options.rate else options.seconds}"])])
+    options, others = parser.parse_args(), work_arguments(sys.argv[1:])
+    (chip,) = by_turns([module("one", "ceiling", *others, f"--seconds={0 if options.rate else options.seconds}")])
     rate = options.rate or chip["rate"]
     rounds: list[Round] = []
     for names in _groups(options.rivals, chip["device"]) * options.rounds:
@@ -73,18 +73,6 @@ def main() -> int:
     return _judge(console, options.rivals, rounds, BUDGETS[chip["device"]])
 
 
-def _work_arguments(arguments: list[str]) -> list[str]:
-    """Those of the command line that say what is trained."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_arguments(parser)
-    options, _ = parser.parse_known_args(arguments)
-    return [f"--{name.replace('_', '-')}={value}" for name, value in vars(options).items()]
-
-
-def _command(name: str, arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.trainer.one", name, *arguments]
-
-
 def _groups(rivals: Sequence[str], device: str) -> list[list[str]]:
     """Who is measured in one round."""
     return [[OURS, *rivals]] if device == "cuda" or not rivals else [[OURS, rival] for rival in rivals]
@@ -92,9 +80,9 @@ def _groups(rivals: Sequence[str], device: str) -> list[list[str]]:
 
 def _measure(names: list[str], arguments: list[str], device: str) -> Round:
     if device == "cuda":
-        told = [by_turns([_command(name, arguments)])[0] for name in names]
+        told = [each for name in names for each in by_turns([module("one", name, *arguments)])]
     else:
-        told = by_turns([_command(name, [*arguments, "--by-turns"]) for name in names])
+        told = by_turns([module("one", name, *arguments, "--by-turns") for name in names])
     return dict(zip(names, told, strict=True))
 
 

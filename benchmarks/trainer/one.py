@@ -5,7 +5,6 @@ import argparse
 import json
 import os
 import time
-from pathlib import Path
 
 START = time.perf_counter()
 
@@ -16,7 +15,7 @@ import torch
 from benchmarks.trainer.ceiling import matrix_rate, operations_per_token
 from benchmarks.trainer.contenders import contender
 from benchmarks.trainer.turns import Stopwatch
-from benchmarks.trainer.work import add_arguments, work_from
+from benchmarks.trainer.work import add_arguments, peak_memory, synchronize, work_from
 
 
 def main() -> None:
@@ -32,14 +31,13 @@ def main() -> None:
         operations = operations_per_token(work.load(), work)
         print(json.dumps({"device": work.device.type, "rate": rate, "operations": operations}))
         return
-    wait = torch.cuda.synchronize if work.device.type == "cuda" else lambda: None
-    watch = Stopwatch(START, wait, options.by_turns)
+    watch = Stopwatch(START, synchronize, options.by_turns)
     try:
         losses = contender(options.contender)(work, watch.look)
     except torch.OutOfMemoryError as error:
         print(json.dumps({"contender": options.contender, "out_of_memory": str(error)}))
         return
-    peak, rows, size = _peak(), work.rows(), work.rows_per_step
+    peak, rows, size = peak_memory(), work.rows(), work.rows_per_step
     steps = [rows[step * size : (step + 1) * size] for step in range(work.steps + 1)]
     told = {
         "contender": options.contender,
@@ -51,12 +49,6 @@ def main() -> None:
         "peak_bytes": peak,
     }
     print(json.dumps(told))
-
-
-def _peak() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
 if __name__ == "__main__":

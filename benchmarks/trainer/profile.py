@@ -2,14 +2,17 @@
 
     python -m benchmarks.trainer.profile --model 1b --longest 4096 --rows-per-step 20 --micro-batch 16384
 
-The rows of one step go forward and backward, again and again, in one process; no optimiser. A row of the table has what
-those above it have and one technique more, but for those with all of PEFT's LoRA. The kernels of a pass are sorted by
-what they do; "waits" is the time in which the device computes nothing.
+The rows of one step go forward and backward, again and again; no optimiser. A row of the table has what those above it
+have and one technique more, but for the last one. Each is a process of its own, and on a CPU they take turns, a pass
+each. The kernels of a pass are sorted by what they do; "waits" is the time in which the device computes nothing.
 """
 
 import argparse
 import contextlib
+import json
 import re
+import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.trainer.ceiling import matrix_rate, operations_per_token
 from benchmarks.trainer.contenders import IGNORED, items, settings_of
-from benchmarks.trainer.work import Work, add_arguments, work_from
+from benchmarks.trainer.turns import Stopwatch, by_turns, module
+from benchmarks.trainer.work import Work, add_arguments, peak_memory, synchronize, work_arguments, work_from
 from finetune_trainer.compiled import compiled_layers
 from finetune_trainer.data.encode import Tokenized
 from finetune_trainer.data.plan import micro_batches
@@ -74,45 +77,62 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of the matrix rate's measurement")
     parser.add_argument("--techniques", nargs="+", default=range(len(TECHNIQUES)), type=int, help="by number, from 0")
     parser.add_argument("--kernels", type=int, default=0, help="list so many of the longest kernels of each")
+    parser.add_argument("--only", type=int, help="measure this one here, and print a line of JSON")
+    parser.add_argument("--by-turns", action="store_true", help="with --only: wait for a line before each pass")
     options = parser.parse_args()
     work = work_from(options)
-    rate = matrix_rate(work.device, work.dtype, options.seconds)
-    ceiling = rate / operations_per_token(work.load(), work)
-    console = Console(width=180)
-    table = Table(title=f"{work.model}, {rate / 1e12:.0f} TFLOP/s, ceiling {ceiling:,.0f} tokens/s")
+    if options.only is not None:
+        print(json.dumps(_measured(work, TECHNIQUES[options.only], options)))
+        return
+    (chip,) = by_turns([module("one", "ceiling", *work_arguments(sys.argv[1:]), f"--seconds={options.seconds}")])
+    ceiling = chip["rate"] / chip["operations"]
+    table = Table(title=f"{work.model}, {chip['rate'] / 1e12:.3g} TFLOP/s, ceiling {ceiling:,.0f} tokens/s")
     for name in ("", "tokens/s", "of ceiling", "peak MB", "first s", "loss", "ms", *KINDS, OTHERS, "waits"):
         table.add_column(name, justify="right" if name else "left")
-    for number in options.techniques:
-        table.add_row(TECHNIQUES[number].name, *_row(work, TECHNIQUES[number], options, ceiling))
-        console.print(table)
+    tokens = sum(len(ids) for ids, _ in work.rows()[: work.rows_per_step])
+    for number, told in zip(options.techniques, _told(options.techniques, work.device), strict=True):
+        table.add_row(TECHNIQUES[number].name, *_row(told, tokens, ceiling))
+        for name, spent in told["longest"]:
+            print(f"{spent * 1e3:9.3f} ms  {name[:140]}")
+    Console(width=180).print(table)
 
 
-def _row(work: Work, technique: Technique, options: argparse.Namespace, ceiling: float) -> list[str]:
-    torch._dynamo.reset()
-    if work.device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    with _training(work, technique) as (run, tokens):
-        began = time.perf_counter()
-        loss = run()
-        first = time.perf_counter() - began
-        run()
-        times = [_timed(run) for _ in range(options.passes)]
-        peak = torch.cuda.max_memory_allocated() if work.device.type == "cuda" else 0
+def _told(techniques: Sequence[int], device: torch.device) -> list[dict[str, Any]]:
+    """What each technique's process measured: on a CPU by turns, a pass each; a GPU has no memory for several."""
+    commands = [module("profile", *sys.argv[1:], f"--only={each}") for each in techniques]
+    if device.type == "cuda":
+        return [told for command in commands for told in by_turns([command])]
+    return by_turns([[*command, "--by-turns"] for command in commands])
+
+
+def _row(told: dict[str, Any], tokens: int, ceiling: float) -> list[str]:
+    seconds, kinds = statistics.median(told["seconds"]), Counter(told["kinds"])
+    rate, waits = tokens / seconds, max(0.0, seconds - sum(kinds.values()))
+    parts = [seconds, *(kinds[kind] for kind in (*KINDS, OTHERS)), waits]
+    return [
+        f"{rate:,.0f}", f"{rate / ceiling:.0%}", f"{told['peak_bytes'] / 1e6:,.0f}", f"{told['first']:.1f}",
+        f"{told['loss']:.4f}", *(f"{part * 1e3:.1f}" for part in parts),
+    ]  # fmt: skip
+
+
+def _measured(work: Work, technique: Technique, options: argparse.Namespace) -> dict[str, Any]:
+    watch = Stopwatch(time.perf_counter(), synchronize, options.by_turns)
+    with _training(work, technique) as run:
+        watch.look()
+        for _ in range(options.passes + 2):
+            loss = run()
+            watch.look()
+        peak = peak_memory()
         kinds, kernels = _kernels(run, work.device)
-    seconds = sorted(times)[len(times) // 2]
-    for name, spent in kernels.most_common(options.kernels):
-        print(f"{spent * 1e3:9.3f} ms  {name[:140]}")
-    rate = tokens / seconds
-    waits = max(0.0, seconds - sum(kinds.values()))
-    parts = [*(kinds[kind] for kind in (*KINDS, OTHERS)), waits]
-    numbers = [f"{rate:,.0f}", f"{rate / ceiling:.0%}", f"{peak / 1e6:,.0f}", f"{first:.1f}", f"{loss:.4f}"]
-    return [*numbers, *(f"{part * 1e3:.1f}" for part in (seconds, *parts))]
+    return {
+        "first": watch.seconds[1], "seconds": watch.seconds[3:], "loss": loss, "peak_bytes": peak, "kinds": kinds,
+        "longest": kernels.most_common(options.kernels),
+    }  # fmt: skip
 
 
 @contextlib.contextmanager
-def _training(work: Work, technique: Technique) -> Iterator[tuple[Callable[[], float], int]]:
-    """A function that takes the rows of a step forward and backward, to their loss, and how many tokens they have."""
+def _training(work: Work, technique: Technique) -> Iterator[Callable[[], float]]:
+    """A function that takes the rows of a step forward and backward, to their loss."""
     model = attach(
         work.load().requires_grad_(False), MethodSettings(type=work.method), settings_of(work), fused=technique.fused
     )
@@ -130,8 +150,6 @@ def _training(work: Work, technique: Technique) -> Iterator[tuple[Callable[[], f
             mean = losses(model, [rows[index] for index in part], packing=technique.packed).sum() / weight
             mean.backward()
             loss += mean.detach()
-        if work.device.type == "cuda":
-            torch.cuda.synchronize()
         return float(loss)
 
     with contextlib.ExitStack() as ways:
@@ -139,7 +157,7 @@ def _training(work: Work, technique: Technique) -> Iterator[tuple[Callable[[], f
             ways.enter_context(compiled_layers(model))
         elif technique.joined:
             ways.enter_context(joined_layers(model))
-        yield run, sum(lengths)
+        yield run
 
 
 def _losses_of_all_logits(model: Any, rows: Sequence[Tokenized], *, packing: bool) -> torch.Tensor:
@@ -148,12 +166,6 @@ def _losses_of_all_logits(model: Any, rows: Sequence[Tokenized], *, packing: boo
     logits = model(input_ids=batch.token_ids, use_cache=False, **batch.inputs).logits.flatten(0, 1).float()
     labels = torch.full_like(batch.token_ids.flatten(), IGNORED).index_put((batch.positions,), batch.targets)
     return torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-
-
-def _timed(run: Callable[[], float]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 def _kernels(run: Callable[[], float], device: torch.device) -> tuple[Counter[str], Counter[str]]:

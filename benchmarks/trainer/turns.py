@@ -36,6 +36,11 @@ class Stopwatch:
         self.since = time.perf_counter()
 
 
+def module(name: str, *arguments: str) -> list[str]:
+    """The command of a module of this benchmark."""
+    return [sys.executable, "-m", f"benchmarks.trainer.{name}", *arguments]
+
+
 def by_turns(commands: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """Run processes of which one computes at a time; what each says in its last line, which is JSON.
 

@@ -98,6 +98,19 @@ class Work:
         return int(drawn.clamp(8, self.longest))
 
 
+def synchronize() -> None:
+    """Wait until the GPU, where there is one, has done what it was asked to."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line's part about the work."""
     parser.add_argument("--model", required=True, help=f"a model directory, or a shape: {', '.join(SHAPES)}")
@@ -111,6 +124,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="default: %(default)s")
     parser.add_argument("--precision", default="", choices=("", "bfloat16", "float32"), help="default: by device")
+
+
+def work_arguments(arguments: list[str]) -> list[str]:
+    """Those of a command line that say what is trained, whatever else it says."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    options, _ = parser.parse_known_args(arguments)
+    return [f"--{name.replace('_', '-')}={value}" for name, value in vars(options).items()]
 
 
 def work_from(options: argparse.Namespace) -> Work:
