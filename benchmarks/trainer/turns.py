@@ -57,7 +57,7 @@ def by_turns(commands: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
             waiting += [process] if process.reaches_a_turns_end() else []
         while waiting:
             waiting = [process for process in waiting if process.takes_its_turn()]
-    return [process.told() for process in processes]
+        return [process.told() for process in processes]
 
 
 @dataclass
