@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.trainer.work import LORA_RANK, Work
+from benchmarks.trainer.work import LORA_RANK, Work, synchronize
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
@@ -13,12 +13,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float) -> flo
     size = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     left @ right
-    done, start = 0, _now(device)
-    while _now(device) - start < seconds:
+    done, start = 0, _now()
+    while _now() - start < seconds:
         for _ in range(4):
             left @ right
         done += 4
-    return done * 2 * size**3 / (_now(device) - start)
+    return done * 2 * size**3 / (_now() - start)
 
 
 def operations_per_token(model: Any, work: Work) -> float:
@@ -43,7 +43,6 @@ def operations_per_token(model: Any, work: Work) -> float:
     return 4 * layers + 6 * lora + 4 * head * work.supervised + attention
 
 
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def _now() -> float:
+    synchronize()
     return time.perf_counter()
