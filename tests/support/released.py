@@ -14,8 +14,9 @@ import yaml
 
 from finetune_api.conditions import Reason
 from finetune_api.digest import spec_digest
-from finetune_api.report import TrainerReport, compact
+from finetune_api.report import TrainerReport
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.termination_message import compact
 from finetune_operator.generate import TARGETS
 
 ROOT: Final = Path(__file__).resolve().parents[2]

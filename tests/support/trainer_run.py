@@ -21,9 +21,10 @@ from trainer_fork import ForkedTrainer, ForkServer
 
 from finetune_api.digest import spec_digest
 from finetune_api.progress import PREFIX, Progress
-from finetune_api.report import TERMINATION_MESSAGE_BYTES, TrainerReport
+from finetune_api.report import TrainerReport
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.job import FinetuneJobSpec
+from finetune_api.termination_message import TERMINATION_MESSAGE_BYTES
 
 ROOT: Final = Path(__file__).parents[2]
 TIMEOUT_SECONDS: Final = 240

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from finetune_api import mounts
 from finetune_api.conditions import Reason
 from finetune_api.exit_codes import ExitCode
-from finetune_api.report import TrainerReport, compact
+from finetune_api.report import TrainerReport
 from finetune_api.request import ENVIRONMENT_VARIABLE, TrainerRequest
 from finetune_api.spec.model import Storage as StorageSpec
+from finetune_api.termination_message import compact
 from finetune_trainer import launch, libraries
 from finetune_trainer.cleanup import clean_up
 from finetune_trainer.context import Context, Draft, check_request, library_versions, utc_now

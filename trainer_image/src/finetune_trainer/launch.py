@@ -24,8 +24,9 @@ from pydantic import ValidationError
 
 from finetune_api.conditions import BEREAVED, Reason
 from finetune_api.exit_codes import ExitCode
-from finetune_api.report import TrainerReport, compact
+from finetune_api.report import TrainerReport
 from finetune_api.request import TrainerRequest
+from finetune_api.termination_message import compact
 from finetune_trainer.errors import InfrastructureError
 from finetune_trainer.failures import as_failure
 from finetune_trainer.place import PULSE_FD, Place

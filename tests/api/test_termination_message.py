@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from finetune_api.conditions import Reason
 from finetune_api.report import (
-    TERMINATION_MESSAGE_BYTES,
     Artifact,
     DataSummary,
     EvaluationResult,
@@ -19,8 +18,8 @@ from finetune_api.report import (
     SavedCheckpoint,
     TrainerReport,
     TrainingSummary,
-    compact,
 )
+from finetune_api.termination_message import TERMINATION_MESSAGE_BYTES, compact
 
 DIGEST = f"sha256:{'0' * 64}"
 LONGEST_URI = f"s3://bucket/{'k' * 1012}/runs/0001/"
